@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Every gate, in order; the first that fails ends the run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bin=.venv/bin
+export PATH="$PWD/$bin:$PATH"
+gate() { printf '\n== %s\n' "$1"; }
+
+gate 'package and notebooks in step';   python tools/check_sync.py
+gate 'lint';                            ruff check mlops_nb nbs flows examples tests benchmarks tools
+gate 'format';                          ruff format --check nbs flows examples tests benchmarks tools
+gate 'types';                           mypy
+gate 'floors';                          python tools/check_floors.py
+gate 'notebooks as modules, and tests'; bash tools/system_packages.sh
+python -m pytest -n 2 --dist worksteal -m 'not slow' --cov --cov-report=term:skip-covered --cov-fail-under=90
+gate 'wheel';                           python tools/check_wheel.py
