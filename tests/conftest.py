@@ -18,8 +18,12 @@ Run = Callable[..., 'subprocess.CompletedProcess[str]']
 def cell(source: str, *tags: str) -> dict[str, object]:
     "A code cell."
     return {
-        'cell_type': 'code', 'metadata': {'tags': list(tags)}, 'source': source,
-        'outputs': [], 'execution_count': None, 'id': f'c{abs(hash(source)) % 10**8:08}',
+        'cell_type': 'code',
+        'metadata': {'tags': list(tags)},
+        'source': source,
+        'outputs': [],
+        'execution_count': None,
+        'id': f'c{abs(hash(source)) % 10**8:08}',
     }
 
 
@@ -77,7 +81,11 @@ def mlops() -> Run:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(('MLOPS_NB_', 'METAFLOW_'))}
         return subprocess.run(
             [sys.executable, '-m', 'mlops_nb.cli', *map(str, arguments)],
-            cwd=folder, env={**clean, **environment}, capture_output=True, text=True, timeout=600,
+            cwd=folder,
+            env={**clean, **environment},
+            capture_output=True,
+            text=True,
+            timeout=600,
         )
 
     return run

@@ -84,7 +84,9 @@ def test_a_wrong_parameter_of_a_flow_is_refused_before_it_starts(
 
 def test_one_notebook_is_a_tracked_run_with_its_parameters(project: Path, mlops: Run) -> None:
     notebook = write_notebook(
-        project / 'nbs' / 'look.ipynb', cell('month: int = 6  # which month', 'parameters'), cell('print(month * 7)')
+        project / 'nbs' / 'look.ipynb',
+        cell('month: int = 6  # which month', 'parameters'),
+        cell('print(month * 7)'),
     )
     done = mlops('run', 'nbs/look.ipynb', '--month', 3, folder=project)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -153,7 +155,9 @@ def test_by_hand_a_notebook_loads_what_the_latest_run_saved(project: Path, mlops
     assert "by hand: [0, 1, 2, 3] ''" in (project / 'out.ipynb').read_text()
 
 
-def test_without_a_run_a_notebook_by_hand_says_which_step_makes_what_is_missing(project: Path, mlops: Run) -> None:
+def test_without_a_run_a_notebook_by_hand_says_which_step_makes_what_is_missing(
+    project: Path, mlops: Run
+) -> None:
     done = mlops('exec', 'nbs/train.ipynb', 'out.ipynb', folder=project)
     assert done.returncode == 1 and "'features' saves it" in done.stderr
 

@@ -23,11 +23,17 @@ def as_module(path: Path) -> nbformat.NotebookNode:
     "The notebook with the module's names in place of the cells that were exported to it."
     notebook = nbformat.read(path, as_version=4)
     name = next(m[1] for c in notebook.cells if (m := re.search(r'#\| default_exp (\S+)', c.source)))
-    first = next(i for i, c in enumerate(notebook.cells) if c.cell_type == 'code' and EXPORTED.search(c.source))
+    first = next(
+        i for i, c in enumerate(notebook.cells) if c.cell_type == 'code' and EXPORTED.search(c.source)
+    )
     notebook.cells[first].source = TAKE_NAMES.format(name=name)
     notebook.cells = [
-        c for i, c in enumerate(notebook.cells)
-        if i == first or c.cell_type == 'code' and not EXPORTED.search(c.source) and 'default_exp' not in c.source
+        c
+        for i, c in enumerate(notebook.cells)
+        if i == first
+        or c.cell_type == 'code'
+        and not EXPORTED.search(c.source)
+        and 'default_exp' not in c.source
     ]
     return notebook
 

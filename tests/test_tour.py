@@ -22,7 +22,12 @@ def start_tour(folder: Path) -> subprocess.Popen[str]:
     "A tour in a process group of its own."
     command = [sys.executable, '-m', 'mlops_nb.cli', 'tour', folder.name, '--json']
     return subprocess.Popen(
-        command, cwd=folder.parent, start_new_session=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command,
+        cwd=folder.parent,
+        start_new_session=True,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
 
 
@@ -58,7 +63,9 @@ def test_each_chapter_says_when_it_is_done(tour: tuple[Path, list[dict], str]) -
     assert lines and [int(number) for number, _ in lines] == list(range(1, int(lines[0][1]) + 1))
 
 
-def test_a_second_tour_has_nothing_left_to_do_and_shows_the_same_figures(tour: tuple[Path, list[dict], str]) -> None:
+def test_a_second_tour_has_nothing_left_to_do_and_shows_the_same_figures(
+    tour: tuple[Path, list[dict], str],
+) -> None:
     folder, rows, _ = tour
     process = start_tour(folder)
     out, progress = process.communicate(timeout=120)
@@ -88,7 +95,9 @@ def test_the_decision_is_recorded_with_who_and_why(tour: tuple[Path, list[dict],
     assert any(entry['action'].endswith('retrain') or 'decide' in entry['action'] for entry in entries)
 
 
-def test_runs_show_parameters_metrics_and_dataset_versions(tour: tuple[Path, list[dict], str], mlops: Run) -> None:
+def test_runs_show_parameters_metrics_and_dataset_versions(
+    tour: tuple[Path, list[dict], str], mlops: Run
+) -> None:
     shown = json.loads(mlops('runs', 'list', '--flow', 'TrainFlow', '--json', folder=tour[0]).stdout)
     assert [run['params.month'] for run in shown] == [9, 6]
     assert all(run['metrics.roc_auc'] > 0.6 for run in shown)
@@ -125,11 +134,15 @@ def test_a_month_that_does_not_exist_is_one_clear_error_and_leaves_nothing(
     assert mlops('data', 'versions', 'flights', folder=tour[0]).stdout == versions
 
 
-def test_a_model_that_fails_a_gate_is_not_promoted(tour: tuple[Path, list[dict], str], mlops: Run, tmp_path: Path) -> None:
+def test_a_model_that_fails_a_gate_is_not_promoted(
+    tour: tuple[Path, list[dict], str], mlops: Run, tmp_path: Path
+) -> None:
     folder = tmp_path / 'flights'
     shutil.copytree(tour[0], folder)
     settings = folder / 'settings.ini'
-    settings.write_text(re.sub(r'^(\w+ = roc_auc) .*$', r'\1 >= 0.999', settings.read_text(), flags=re.MULTILINE))
+    settings.write_text(
+        re.sub(r'^(\w+ = roc_auc) .*$', r'\1 >= 0.999', settings.read_text(), flags=re.MULTILINE)
+    )
     assert mlops('flow', 'train', 'run', '--month', 7, folder=folder).returncode == 0
     refused = mlops('models', 'promote', 'late@3', 'champion', '--why', 'try', folder=folder)
     assert refused.returncode == 1 and '0.999' in refused.stderr
@@ -141,7 +154,11 @@ def test_a_model_file_with_one_changed_byte_is_refused(
 ) -> None:
     folder = tmp_path / 'flights'
     shutil.copytree(tour[0], folder)
-    (version,) = [v for v in json.loads(mlops('models', 'list', 'late', '--json', folder=folder).stdout) if v['version'] == 2]
+    (version,) = [
+        v
+        for v in json.loads(mlops('models', 'list', 'late', '--json', folder=folder).stdout)
+        if v['version'] == 2
+    ]
     (file,) = (folder / '.mlops_nb' / 'files').rglob(f'{version["digest"][2:]}*')
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
@@ -177,7 +194,9 @@ def test_a_tour_killed_at_ten_moments_ends_as_if_it_had_not_been(
 
 
 @pytest.mark.slow
-def test_a_tour_in_another_folder_gives_the_same_figures(tour: tuple[Path, list[dict], str], tmp_path: Path) -> None:
+def test_a_tour_in_another_folder_gives_the_same_figures(
+    tour: tuple[Path, list[dict], str], tmp_path: Path
+) -> None:
     process = start_tour(tmp_path / 'again')
     out, progress = process.communicate(timeout=900)
     assert process.returncode == 0, progress

@@ -79,7 +79,7 @@ def cycle(graph: dict[str, set[str]]) -> list[str]:
 
     def walk(module: str, path: list[str]) -> list[str]:
         if module in path:
-            return [*path[path.index(module):], module]
+            return [*path[path.index(module) :], module]
         if module in done:
             return []
         for target in sorted(graph.get(module, ())):

@@ -32,8 +32,10 @@ def differences(project: Path, package: str) -> list[str]:
         committed = sorted(p.relative_to(project) for p in (project / package).glob('*.py'))
         names = sorted({*notebooks, *modules, *committed})
         return [
-            str(name) for name in names
-            if not (project / name).exists() or not (copy / name).exists()
+            str(name)
+            for name in names
+            if not (project / name).exists()
+            or not (copy / name).exists()
             or not filecmp.cmp(project / name, copy / name, shallow=False)
         ]
 
@@ -42,7 +44,11 @@ def main() -> int:
     "Compare both projects of this repository; 1 when something differs."
     found = differences(ROOT, 'mlops_nb')
     found += [f'examples/flights/{name}' for name in differences(ROOT / 'examples' / 'flights', 'flights')]
-    found += [] if subprocess.run([sys.executable, 'tools/readme.py', '--check'], cwd=ROOT).returncode == 0 else ['README.md']
+    found += (
+        []
+        if subprocess.run([sys.executable, 'tools/readme.py', '--check'], cwd=ROOT).returncode == 0
+        else ['README.md']
+    )
     for name in found:
         print(f'{name} is not what the notebooks give; run `nbdev-clean` and `make export`, and commit both')
     return 1 if found else 0

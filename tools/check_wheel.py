@@ -9,8 +9,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 INSIDE = (
-    'mlops_nb/py.typed', 'mlops_nb/templates/', 'mlops_nb/migrations/', 'mlops_nb/shipped/settings.ini',
-    'mlops_nb/shipped/flows/train.py', 'mlops_nb/shipped/examples/flights/nbs/train.ipynb',
+    'mlops_nb/py.typed',
+    'mlops_nb/templates/',
+    'mlops_nb/migrations/',
+    'mlops_nb/shipped/settings.ini',
+    'mlops_nb/shipped/flows/train.py',
+    'mlops_nb/shipped/examples/flights/nbs/train.ipynb',
 )
 PROGRAM = """
 import sys, time
@@ -33,7 +37,9 @@ print('imported', mlops_nb.__version__)
 def run(*command: str | Path, folder: Path) -> str:
     "Run a command in a folder; its failure is ours."
     environment = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
-    done = subprocess.run([str(p) for p in command], cwd=folder, env=environment, text=True, stdout=subprocess.PIPE)
+    done = subprocess.run(
+        [str(p) for p in command], cwd=folder, env=environment, text=True, stdout=subprocess.PIPE
+    )
     if done.returncode:
         sys.exit(f'{" ".join(map(str, command[:4]))} … ended with {done.returncode}\n{done.stdout}')
     return done.stdout
@@ -44,14 +50,24 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         run(sys.executable, '-m', 'build', '--wheel', '--no-isolation', '--outdir', folder, folder=ROOT)
-        wheel, = folder.glob('*.whl')
+        (wheel,) = folder.glob('*.whl')
         listing = run(sys.executable, '-m', 'zipfile', '-l', wheel, folder=folder)
         for inside in INSIDE:
             if inside not in listing:
                 sys.exit(f'{wheel.name} has no {inside}')
         venv.create(folder / 'bare', with_pip=True)
         python = folder / 'bare' / 'bin' / 'python'
-        run(python, '-m', 'pip', 'install', '--quiet', '--constraint', ROOT / 'constraints.txt', wheel, folder=folder)
+        run(
+            python,
+            '-m',
+            'pip',
+            'install',
+            '--quiet',
+            '--constraint',
+            ROOT / 'constraints.txt',
+            wheel,
+            folder=folder,
+        )
         print(run(python, '-c', PROGRAM, folder=folder).strip())
         print(run(folder / 'bare' / 'bin' / 'mlops-nb', '--help', folder=folder).splitlines()[1].strip())
         run(folder / 'bare' / 'bin' / 'mlops-nb', 'tour', '--copy-only', folder / 'tour', folder=folder)
