@@ -1,0 +1,225 @@
+"""What a step saves comes back as it was, or is refused; never loaded because the file says so."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import warnings
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from databases import new_project
+from hypothesis import given, settings, strategies as st
+from sklearn.base import BaseEstimator
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import (
+    AdaBoostClassifier,
+    ExtraTreesRegressor,
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+    StackingClassifier,
+)
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, TunedThresholdClassifierCV
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder
+
+from mlops_nb.artifact import Reference, dump_model, fetch, from_arrow, keep, load_model
+from mlops_nb.core import CorruptError, RefusedError, UsageError
+from mlops_nb.store import Store, check, open_store
+
+RANDOM = np.random.default_rng(0)
+ROWS = pd.DataFrame({'a': RANDOM.normal(size=200), 'b': RANDOM.normal(size=200)})
+KINDS = ROWS.assign(c=pd.Categorical(RANDOM.choice(list('xyz'), 200)))
+LATE = (ROWS.a + ROWS.b > 0.5).astype(int)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(new_project(tmp_path / 'project'))
+
+
+@pytest.mark.parametrize(
+    'model',
+    [
+        AdaBoostClassifier(n_estimators=3),
+        CalibratedClassifierCV(LogisticRegression()),
+        CalibratedClassifierCV(LogisticRegression(), method='isotonic'),
+        ExtraTreesRegressor(3),
+        GradientBoostingClassifier(n_estimators=3),
+        GridSearchCV(LogisticRegression(), {'C': [1, 2]}),
+        HistGradientBoostingRegressor(max_iter=3),
+        KNeighborsClassifier(),
+        MLPClassifier(max_iter=500, tol=0.1),
+        RandomForestClassifier(3),
+        StackingClassifier([('line', LogisticRegression()), ('trees', RandomForestClassifier(3))]),
+        TunedThresholdClassifierCV(LogisticRegression()),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_scikit_learns_models_predict_the_same_after_the_store(store: Store, model: BaseEstimator) -> None:
+    model.fit(ROWS, LATE)
+    reference = keep(store, model)
+    assert reference.kind == 'model'
+    assert (fetch(store, reference).predict(ROWS) == model.predict(ROWS)).all()
+
+
+@pytest.mark.parametrize(
+    'model',
+    [
+        HistGradientBoostingClassifier(max_iter=3, categorical_features='from_dtype'),
+        make_pipeline(
+            make_column_transformer((OneHotEncoder(), ['c']), remainder='passthrough'), LogisticRegression()
+        ),
+        make_pipeline(
+            make_column_transformer((OrdinalEncoder(), ['c']), remainder='passthrough'),
+            HistGradientBoostingClassifier(max_iter=3),
+        ),
+    ],
+)
+def test_models_of_categories_predict_the_same_after_the_store(store: Store, model: BaseEstimator) -> None:
+    model.fit(KINDS, LATE)
+    assert (fetch(store, keep(store, model)).predict_proba(KINDS) == model.predict_proba(KINDS)).all()
+
+
+@pytest.mark.parametrize(
+    'function', [os.system, eval, partial(os.system, 'true'), subprocess.run, pickle.loads], ids=str
+)
+def test_a_model_file_that_asks_for_a_dangerous_function_is_refused(function: Any) -> None:
+    import skops.io
+
+    data = skops.io.dumps(make_pipeline(FunctionTransformer(function), LogisticRegression()))
+    with pytest.raises(RefusedError, match='expected types of scikit-learn'):
+        load_model(data)
+
+
+def test_a_cut_model_file_is_refused(store: Store) -> None:
+    reference = keep(store, LogisticRegression().fit(ROWS, LATE))
+    path = store.path(reference.digest)
+    path.chmod(0o644)
+    whole = path.read_bytes()
+    for size in 0, 1, len(whole) // 2, len(whole) - 1:
+        path.write_bytes(whole[:size])
+        with pytest.raises(CorruptError, match='damaged'):
+            fetch(store, reference)
+        with pytest.raises(CorruptError, match='damaged'):
+            load_model(whole[:size])
+
+
+def test_a_model_file_with_one_byte_changed_is_refused_wherever_it_is(store: Store) -> None:
+    reference = keep(store, LogisticRegression().fit(ROWS, LATE))
+    path = store.path(reference.digest)
+    path.chmod(0o644)
+    whole = path.read_bytes()
+    for position in range(0, len(whole), 97):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        with pytest.raises(CorruptError, match='damaged'):
+            fetch(store, reference)
+
+
+def test_what_is_kept_is_named_in_the_catalogue_and_is_read_by_another_process(store: Store) -> None:
+    reference = keep(store, ROWS)
+    assert check(store) == []
+    code = (
+        'import pickle, sys; from pathlib import Path; from mlops_nb.artifact import fetch; '
+        'from mlops_nb.core import load_settings; from mlops_nb.store import open_store; '
+        'store = open_store(load_settings(Path(sys.argv[1]))); '
+        'print(len(fetch(store, pickle.loads(bytes.fromhex(sys.argv[2])))))'
+    )
+    arguments = str(store.settings.root), pickle.dumps(reference).hex()
+    done = subprocess.run(
+        [sys.executable, '-c', code, *arguments], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == '200\n'
+
+
+cells = {
+    'int64': st.integers(-(2**63), 2**63 - 1),
+    'Int64': st.integers(-(2**63), 2**63 - 1) | st.none(),
+    'float32': st.floats(width=32),
+    'float64': st.floats(),
+    'bool': st.booleans(),
+    'boolean': st.booleans() | st.none(),
+    'object': st.text(st.characters(codec='utf-8')) | st.none(),
+    'string': st.text(st.characters(codec='utf-8')) | st.none(),
+    'category': st.sampled_from(['a', 'b', 'c']),
+    'datetime64[us]': st.datetimes(),
+    'datetime64[us, UTC]': st.datetimes(),
+}
+KINDS_OF_INDEX = st.sampled_from(['range', 'numbers', 'words', 'both'])
+
+
+@st.composite
+def frames(draw: st.DrawFn) -> pd.DataFrame:
+    size = draw(st.integers(0, 6))
+    dtypes = draw(st.lists(st.sampled_from(sorted(cells)), max_size=5))
+    columns = {}
+    for number, dtype in enumerate(dtypes):
+        values = draw(st.lists(cells[dtype], min_size=size, max_size=size))
+        plain = pd.Series(values, dtype=dtype.removesuffix(', UTC]') + ']' * dtype.endswith('UTC]'))
+        columns[f'column {number}'] = plain.dt.tz_localize('UTC') if dtype.endswith('UTC]') else plain
+    frame = pd.DataFrame(columns, index=range(size))
+    words, numbers = [f'row {i}' for i in range(size)], [i * 7 % 5 for i in range(size)]
+    index = {
+        'range': pd.RangeIndex(size),
+        'numbers': pd.Index(numbers, dtype='int64', name='number'),
+        'words': pd.Index(words, dtype='str'),
+        'both': pd.MultiIndex.from_arrays([numbers, words], names=['number', 'word']),
+    }
+    return frame.set_axis(index[draw(KINDS_OF_INDEX)], axis=0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(frame=frames())
+def test_any_frame_comes_back_as_it_was_or_is_not_kept_as_parquet(
+    tmp_path_factory: pytest.TempPathFactory, frame: pd.DataFrame
+) -> None:
+    store = open_store(new_project(tmp_path_factory.getbasetemp() / 'frames'))
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', UserWarning)
+        kept = keep(store, frame)
+    pd.testing.assert_frame_equal(fetch(store, kept), frame)
+
+
+def test_a_frame_of_a_month_of_flights_is_kept_as_parquet_that_any_program_reads(store: Store) -> None:
+    import pyarrow.parquet as pq
+
+    reference = keep(store, KINDS)
+    assert reference == Reference('frame', reference.digest, '200 × 3')
+    pd.testing.assert_frame_equal(from_arrow(pq.ParquetFile(store.path(reference.digest)).read()), KINDS)
+    assert pq.ParquetFile(store.path(reference.digest)).metadata.row_group(0).column(0).compression == 'ZSTD'
+
+
+def test_equal_tables_are_kept_once_however_they_were_put_together(store: Store) -> None:
+    table = pa.table({'n': list(range(10)), 'word': list('aabbccddee')})
+    pieces = pa.concat_tables([table.slice(0, 3), table.slice(3, 1), table.slice(4)])
+    assert keep(store, pieces) == keep(store, table)
+
+
+def test_a_class_of_a_notebook_is_refused_with_the_advice_to_export_it(store: Store) -> None:
+    local = type('Rule', (), {'__module__': '__main__'})
+    for value in local, local(), [local()], {'rule': local}:
+        with pytest.raises(UsageError, match='#\\| export'):
+            keep(store, value, name='rule')
+    assert check(store) == []
+
+
+def test_a_model_that_needs_a_function_nobody_named_is_pickled_with_a_warning(store: Store) -> None:
+    model = FunctionTransformer(os.path.basename)
+    with pytest.warns(UserWarning, match=r'model .* is kept as a pickle: it holds posixpath\.basename'):
+        assert keep(store, model, name='model') is model
+    with pytest.raises(UsageError, match=r'posixpath\.basename'):
+        dump_model(model)
+    assert dump_model(model, trusted=['posixpath.basename'])
