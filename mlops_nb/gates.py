@@ -42,7 +42,7 @@ def parse(
         raise SettingsError(f'found the gate {rule!r}; expected METRIC >= NUMBER (or <=, >, <)')
     return Rule(found[1], found[2], float(found[3]))
 
-# %% ../nbs/lib/40_gates.ipynb #c5e78696
+# %% ../nbs/lib/40_gates.ipynb #8eaa72bc
 @dataclass(frozen=True)
 class GateResult:
     "How one gate answered for one version."
@@ -53,6 +53,9 @@ class GateResult:
     value: float | None  # None: not measured
     passed: bool
     reason: str  # a sentence
+
+    def __str__(self) -> str:
+        return f'{self.name} {"passed" if self.passed else "failed"}: {self.reason}'
 
 # %% ../nbs/lib/40_gates.ipynb #96ec1f75
 def _result(name: str, rule: str, metrics: Mapping[str, float]) -> GateResult:
