@@ -43,7 +43,7 @@ def markup(
 
     return Markup(html)
 
-# %% ../nbs/lib/14_page.ipynb #1ae70913
+# %% ../nbs/lib/14_page.ipynb #a98ec59e
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
@@ -56,15 +56,15 @@ ELEMENTS = VOID | _words(
 )
 DRAWING = _words('circle clippath defs ellipse g line path polygon polyline rect svg text tspan use')
 DROPPED = _words(  # with all that is inside
-    'script style template iframe noscript object title textarea select math xmp noembed noframes head '
-    'video audio canvas foreignobject animate animatetransform set'
+    'script style template iframe noscript object title textarea select math xmp noembed noframes '
+    'head video audio canvas foreignobject animate animatetransform set'
 )
 ATTRIBUTES = _words('align alt aria-label colspan dir height lang open role rowspan scope title width')
 DRAWN = _words(
-    'clip-path cx cy d dx dy fill fill-opacity font-family font-size font-style font-weight height id opacity '
-    'points preserveaspectratio r rx ry stroke stroke-dasharray stroke-dashoffset stroke-linecap '
-    'stroke-linejoin stroke-opacity stroke-width text-anchor transform viewbox width x x1 x2 y y1 y2 role '
-    'aria-label xmlns xmlns:xlink'
+    'clip-path cx cy d dx dy fill fill-opacity font-family font-size font-style font-weight height id '
+    'opacity points preserveaspectratio r rx ry stroke stroke-dasharray stroke-dashoffset stroke-linecap '
+    'stroke-linejoin stroke-opacity stroke-width text-anchor transform viewbox width x x1 x2 y y1 y2 '
+    'role aria-label xmlns xmlns:xlink'
 )
 STYLES = re.compile(
     r'color|background(-color)?|(min-|max-)?width|height|vertical-align|white-space|opacity|'
