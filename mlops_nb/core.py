@@ -143,7 +143,7 @@ def shipped(
         f'{name} does not come with mlops_nb; expected it in {package / "shipped"}. Install the package again'
     )
 
-# %% ../nbs/lib/00_core.ipynb #9b76385a
+# %% ../nbs/lib/00_core.ipynb #c1a9a3c7
 WRITE_POINTS = (
     'store.created',  # folders are there, the catalogue is not
     'catalogue.upgraded',  # the tables are there, the upgrade is not committed
@@ -155,14 +155,14 @@ WRITE_POINTS = (
     'catalogue.after-commit',
 )  # and it is committed, the caller does not know yet
 
-
+# %% ../nbs/lib/00_core.ipynb #4f28551d
 def write_point(
     name: str,  # one of `WRITE_POINTS`
 ) -> None:
     "Die here, with the whole process group, when `MLOPS_NB_CRASH_AT` says so."
     if name not in WRITE_POINTS:
         raise UsageError(f'{name!r} is not a write point; {choices(name, WRITE_POINTS)}')
-    if os.environ.get('MLOPS_NB_CRASH_AT') == name:
+    if name in os.environ.get('MLOPS_NB_CRASH_AT', '').split(','):
         os.killpg(0, signal.SIGKILL)
 
 # %% ../nbs/lib/00_core.ipynb #78de0bc3

@@ -1,0 +1,165 @@
+"""The plug is pulled at every write point of the library's calls: nothing is lost, nothing is doubled.
+
+Each call runs in a process group of its own, is killed at the point, and runs again as a restarted step does.
+Afterwards the catalogue must say what it says after a run that nobody disturbed. To test another call, add it
+to `CALLS`: what has to be there before, the call, and the write points that it passes.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from databases import new_project
+from processes import run
+
+from mlops_nb.audit import verify
+from mlops_nb.core import WRITE_POINTS, load_settings
+from mlops_nb.store import Instant, Store, check, collect, file, metadata, name_file, open_store
+
+FILE = tuple(point for point in WRITE_POINTS if point.startswith('file.'))
+COMMIT = 'catalogue.before-commit', 'catalogue.after-commit'
+
+
+def nothing(store: Store) -> None:
+    "No need of anything."
+
+
+def keep_a_file(store: Store) -> None:
+    digest = store.put(b'a part of the flights')
+    with store.begin() as connection:
+        name_file(connection, digest, kind='part', bytes=21)
+
+
+def register_a_model(store: Store) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    from mlops_nb.gates import evaluate
+    from mlops_nb.registry import register
+
+    rows = np.random.default_rng(0).normal(size=(50, 2))
+    metrics = {'roc_auc': 0.75}
+    register(
+        store, 'late', LogisticRegression().fit(rows, rows[:, 0] > 0), metrics=metrics,
+        gates=evaluate(store.settings, 'late', metrics), datasets=['flights@6'], run='TrainFlow/1',
+    )  # fmt: skip
+
+
+def promote_it(store: Store) -> None:
+    from mlops_nb.registry import promote
+
+    promote(store, 'late@1', 'champion', why='the first')
+
+
+def two_champions(store: Store) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    from mlops_nb.registry import promote, register
+
+    for number in 1, 2:
+        model = LogisticRegression().fit([[0], [1]], [0, 1])
+        register(store, 'late', model, metrics={'roc_auc': 0.75}, gates=[], run=f'TrainFlow/{number}')
+        promote(store, f'late@{number}', 'champion', why='better')
+
+
+def go_back(store: Store) -> None:
+    from mlops_nb.registry import rollback
+
+    rollback(store, 'late', 'champion', why='worse', leaving=2)
+
+
+@dataclass(frozen=True)
+class Call:
+    "A call of the library that writes."
+
+    before: Callable[[Store], None] | None  # None: not even a store
+    call: Callable[[Store], None]
+    points: tuple[str, ...]  # that it passes
+
+
+CALLS = {
+    'open': Call(None, nothing, ('store.created', 'catalogue.upgraded', *COMMIT)),
+    'put and name': Call(nothing, keep_a_file, FILE + COMMIT),
+    'register': Call(nothing, register_a_model, FILE + COMMIT),
+    'promote': Call(register_a_model, promote_it, COMMIT),
+    'rollback': Call(two_champions, go_back, COMMIT),
+}
+
+
+def _open_and(call: Callable[[Store], None], root: Path) -> None:
+    call(open_store(load_settings(root)))
+
+
+def said(store: Store) -> dict[str, list[str]]:
+    "What the catalogue says, without times and hashes; two files of one model differ in a few bytes."
+    volatile = 'hash', 'previous', 'bytes'
+    rows = {}
+    with store.read() as connection:
+        models = '|'.join(connection.scalars(sa.select(file.c.digest).where(file.c.kind == 'model'))) or '$'
+        for name, table in metadata.tables.items():
+            columns = [c for c in table.columns if not isinstance(c.type, Instant) and c.name not in volatile]
+            found = (str(tuple(row)) for row in connection.execute(sa.select(*columns)))
+            rows[name] = sorted(re.sub(models, 'MODEL', row) for row in found)
+    return rows
+
+
+@dataclass(frozen=True)
+class Prepared:
+    "A project in which a call has not run yet, and what it says once the call has run."
+
+    folder: Path
+    after: dict[str, list[str]]
+
+
+@pytest.fixture(scope='module')
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Prepared]:
+    "Each made once."
+
+    @functools.cache
+    def prepare(name: str) -> Prepared:
+        folder = tmp_path_factory.mktemp('prepared')
+        project, quiet = folder / 'project', folder / 'quiet'
+        new_project(project)
+        if (before := CALLS[name].before) is not None:
+            assert run(_open_and, before, project) == 0
+        assert run(_open_and, CALLS[name].call, shutil.copytree(project, quiet)) == 0
+        return Prepared(project, said(open_store(load_settings(quiet))))
+
+    return prepare
+
+
+@pytest.mark.parametrize(
+    ('name', 'point'), [(name, point) for name, call in CALLS.items() for point in call.points]
+)
+def test_a_call_killed_at_a_write_point_is_finished_by_calling_again(
+    name: str, point: str, prepared: Callable[[str], Prepared], tmp_path: Path
+) -> None:
+    root = shutil.copytree(prepared(name).folder, tmp_path / 'project')
+    assert run(_open_and, CALLS[name].call, root, crash_at=point) == -9
+    assert run(_open_and, CALLS[name].call, root) == 0
+    store = open_store(load_settings(root))
+    assert said(store) == prepared(name).after
+    assert not [finding for finding in check(store) if finding.is_fault]
+    assert verify(store).broken_at is None
+    collect(store, grace=0)
+    assert check(store) == []
+
+
+@pytest.mark.parametrize('name', CALLS)
+def test_a_call_passes_no_write_point_that_it_is_not_killed_at(
+    name: str, prepared: Callable[[str], Prepared], tmp_path: Path
+) -> None:
+    root = shutil.copytree(prepared(name).folder, tmp_path / 'project')
+    others = set(WRITE_POINTS) - set(CALLS[name].points) - {'store.created'}  # which every opening passes
+    assert run(_open_and, CALLS[name].call, root, crash_at=','.join(others)) == 0
+
+
+def test_every_write_point_is_passed_by_some_call() -> None:
+    assert {point for call in CALLS.values() for point in call.points} == set(WRITE_POINTS)
