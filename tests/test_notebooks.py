@@ -33,7 +33,7 @@ def as_module(path: Path) -> nbformat.NotebookNode:
         if i == first
         or c.cell_type == 'code'
         and not EXPORTED.search(c.source)
-        and 'default_exp' not in c.source
+        and 'default_exp' not in c.source)
     ]
     return notebook
 

@@ -1,4 +1,4 @@
-"""The whole story, as `mlops-nb tour` tells it: one tour for this file, and what every part of it must have left behind."""
+"""The whole story, as `mlops-nb tour` tells it, and what every part of it must have left behind."""
 
 from __future__ import annotations
 
