@@ -9,8 +9,8 @@ FLOORS: dict[str, int] = {
     name: floor
     for floor, names in {
         0: 'core figures',
-        1: 'store audit values notebook contract page',
-        2: 'sketch profile_file profile artifact data lineage features distance change',
+        1: 'store audit values notebook contract page sketch profile_file column',
+        2: 'profile artifact data lineage features distance change',
         3: 'outputs shell restore execute step drift performance',
         4: 'gates slices registry launch',
         5: 'flow review',
