@@ -368,7 +368,7 @@ def _upgrade(connection: sa.Connection) -> None:
     command.upgrade(config, 'head')
     write_point('catalogue.upgraded')
 
-# %% ../nbs/lib/10_store.ipynb #b7658d78
+# %% ../nbs/lib/10_store.ipynb #18292367
 def open_store(
     settings: Settings,
 ) -> Store:  # raises SettingsError, StoreError
@@ -389,8 +389,7 @@ def open_store(
         found = found_format(connection)
     if found < FORMAT:
         with store.begin() as connection:
-            if found_format(connection) < FORMAT:  # nobody did it while we waited
-                _upgrade(connection)
+            _upgrade(connection)  # which does nothing if somebody did it while we waited
     elif found > FORMAT:
         raise StoreError(
             f'the catalogue has format {found}, made by a newer mlops_nb; expected {FORMAT} or older. '
@@ -494,17 +493,19 @@ def _faults(store: Store, named: set[str]) -> Iterator[Finding]:
                 'missing', place, 'the catalogue names it, and it is not there; put back a copy', True
             )
 
-# %% ../nbs/lib/10_store.ipynb #eda3c483
+# %% ../nbs/lib/10_store.ipynb #d752e7ad
 def check(
     store: Store,
 ) -> list[Finding]:  # empty: all is well
     "Read every file, and say what is not as it should be."
     with store.read() as connection:
-        named = set(connection.scalars(sa.select(file.c.digest)))
         lite = connection.dialect.name == 'sqlite'
-        answer = connection.exec_driver_sql('PRAGMA quick_check').scalar() if lite else 'ok'
-    broken = [] if answer == 'ok' else [Finding('catalogue', 'catalogue.db', str(answer), True)]
-    return [*broken, *_faults(store, named), *_leftovers(store, named)]
+        answer = str(connection.exec_driver_sql('PRAGMA quick_check').scalar()) if lite else 'ok'
+        if answer != 'ok':
+            sentence = f'it is damaged ({" ".join(answer.split())}); put back a copy, then check again'
+            return [Finding('catalogue', 'catalogue.db', sentence, True)]
+        named = set(connection.scalars(sa.select(file.c.digest)))
+    return [*_faults(store, named), *_leftovers(store, named)]
 
 # %% ../nbs/lib/10_store.ipynb #509707e5
 def collect(

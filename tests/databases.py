@@ -43,7 +43,7 @@ def postgres() -> Iterator[str]:
         check=True, stdout=subprocess.DEVNULL, cwd=folder, **as_user,
     )  # fmt: skip
     process = subprocess.Popen(
-        [server, '-D', data, '-k', folder, '-c', 'listen_addresses=', '-c', 'fsync=off', '-c', 'max_connections=50'],
+        [server, '-D', data, '-k', folder, '-c', 'listen_addresses=', '-c', 'fsync=off'],
         stderr=subprocess.PIPE, text=True, cwd=folder, **as_user,
     )  # fmt: skip
     try:
