@@ -77,7 +77,7 @@ def from_arrow(
             frame[name] = frame[name].astype(object).where(frame[name].notna(), None)
     return frame
 
-# %% ../nbs/lib/21_artifact.ipynb #00333dc9
+# %% ../nbs/lib/21_artifact.ipynb #76a6d197
 def _frame_table(
     frame: pd.DataFrame,
 ) -> pa.Table:  # raises ValueError with the reason
@@ -90,7 +90,7 @@ def _frame_table(
         table = pa.Table.from_pandas(frame)
         back = from_arrow(table)
     except (pa.ArrowException, TypeError, ValueError) as e:
-        raise ValueError('; '.join(map(str, e.args))) from e
+        raise ValueError(e.args[-1]) from e  # what comes before may quote a cell
     nested = [field.name for field in table.schema if pa.types.is_nested(field.type)]
     if nested:
         raise ValueError(f'a cell holds more than one value in column {", ".join(nested)}')
@@ -128,13 +128,13 @@ def unknown_types(
 
     return tuple(sorted(set(get_untrusted_types(data=data)) - TRUSTED - set(trusted)))
 
-# %% ../nbs/lib/21_artifact.ipynb #bd2481ec
+# %% ../nbs/lib/21_artifact.ipynb #ca47caa8
 _EXPORT = (
     'expected something that can be imported elsewhere too. '
     'Put `#| export` above the cell that defines it, run nbdev-export, and import it from there'
 )
 
-
+# %% ../nbs/lib/21_artifact.ipynb #b2206465
 def _refusal(model: str, unknown: Iterable[str]) -> str:
     "What to say about types that nobody trusts."
     unknown = list(unknown)
@@ -145,7 +145,7 @@ def _refusal(model: str, unknown: Iterable[str]) -> str:
         f'If you know and trust it, pass trusted={unknown}'
     )
 
-# %% ../nbs/lib/21_artifact.ipynb #a0191a0d
+# %% ../nbs/lib/21_artifact.ipynb #a3118e20
 def _model_bytes(model: BaseEstimator) -> bytes:
     "A model as skops writes it, deflated."
     from skops.io import dumps
@@ -158,7 +158,7 @@ def _model_bytes(model: BaseEstimator) -> bytes:
             'expected numbers, text, arrays, and estimators of them. Take it out of the model'
         ) from e
 
-
+# %% ../nbs/lib/21_artifact.ipynb #37a08130
 def dump_model(
     model: BaseEstimator,
     *,
@@ -223,7 +223,7 @@ def _from_notebook(value: object) -> str:
         return ''
     return str(getattr(value, '__qualname__', type(value).__name__))
 
-# %% ../nbs/lib/21_artifact.ipynb #a69865ac
+# %% ../nbs/lib/21_artifact.ipynb #02fa0dd3
 def _trusted_model(value: BaseEstimator, trusted: Collection[str]) -> bytes:
     "A model's bytes; raises ValueError when it needs a pickle, UsageError when it needs this notebook."
     data, name = _model_bytes(value), type(value).__name__
@@ -234,7 +234,7 @@ def _trusted_model(value: BaseEstimator, trusted: Collection[str]) -> bytes:
         raise ValueError(f'it holds {", ".join(unknown)}, which `trusted` does not name')
     return data
 
-
+# %% ../nbs/lib/21_artifact.ipynb #163049c3
 def _array_bytes(value: np.ndarray[Any, Any]) -> bytes:
     "An array as .npy; raises ValueError for one of Python objects."
     out = io.BytesIO()
@@ -288,7 +288,7 @@ def keep(
         name_file(connection, digest, kind='model' if kind == 'model' else 'artifact', bytes=len(data))
     return Reference(kind, digest, detail)
 
-# %% ../nbs/lib/21_artifact.ipynb #47bb2299
+# %% ../nbs/lib/21_artifact.ipynb #2f885052
 def _read_array(data: bytes) -> np.ndarray[Any, Any]:
     found: np.ndarray[Any, Any] = np.load(io.BytesIO(data), allow_pickle=False)
     return found
@@ -298,7 +298,7 @@ _READERS: Mapping[str, Callable[[bytes], Any]] = MappingProxyType(
     {'frame': lambda data: from_arrow(from_parquet(data)), 'table': from_parquet, 'array': _read_array}
 )
 
-
+# %% ../nbs/lib/21_artifact.ipynb #662ff187
 def fetch(
     store: Store,
     value: Any,  # what `keep` returned

@@ -258,22 +258,31 @@ def read_contract(
     except UnicodeDecodeError as e:
         raise UsageError(f'{path}: {e}; expected a text file in UTF-8') from e
 
-# %% ../nbs/lib/13_contract.ipynb #a07ce413
+# %% ../nbs/lib/13_contract.ipynb #09003cff
+def _without_notes(table: pa.Table) -> pa.Table:
+    "The rows, without what a library noted in the schema, and with one kind of text."
+    texts = pa.types.is_large_string, pa.types.is_string_view
+    columns = [c.cast(pa.string()) if any(is_(c.type) for is_ in texts) else c for c in table.columns]
+    return pa.Table.from_arrays(columns, names=table.column_names)
+
+# %% ../nbs/lib/13_contract.ipynb #f3ca6b21
 def as_table(
     data: pa.Table | pd.DataFrame,
-) -> pa.Table:  # raises UsageError for what is no table
-    "Rows as an Arrow table without pandas' own notes."
+) -> pa.Table:  # raises UsageError for what is no table, ContractError for columns without a type
+    "Rows as an Arrow table."
     if isinstance(data, pa.Table):
-        return data.replace_schema_metadata(None)
+        return _without_notes(data)
     if not hasattr(data, 'reset_index'):
         raise UsageError(f'found a {type(data).__name__}; expected a pandas frame or an Arrow table')
     named = [name for name in data.index.names if name is not None]
     try:
         table = pa.Table.from_pandas(data.reset_index(named) if named else data, preserve_index=False)
     except (pa.ArrowException, ValueError) as e:
-        reason = '; '.join(map(str, e.args))
-        raise ContractError(f'found no Arrow form: {reason}; expected columns of a name and a type') from e
-    return table.replace_schema_metadata(None)
+        # what comes before may quote a cell, and the cell may be personal
+        raise ContractError(
+            f'found no Arrow form: {e.args[-1]}; expected columns of a name and a type'
+        ) from e
+    return _without_notes(table)
 
 # %% ../nbs/lib/13_contract.ipynb #fd49dfe1
 def _shown(value: object) -> str:
@@ -342,7 +351,7 @@ def _changed(
     wrapped = pa.types.is_unsigned_integer(before.type) and pa.types.is_signed_integer(after.type)
     return pc.or_(changed, pc.less(after, 0)) if wrapped else changed
 
-# %% ../nbs/lib/13_contract.ipynb #6674cd2e
+# %% ../nbs/lib/13_contract.ipynb #ae00d70d
 def _convert(
     column: Column,
     values: pa.ChunkedArray,
@@ -354,8 +363,8 @@ def _convert(
     if not _accepted(values.type, column.type):
         if column.type == 'timestamp' and pa.types.is_timestamp(values.type):
             expected = "a time with a zone: say which one, with pandas' dt.tz_localize"
-        wrong = values.is_valid()
-        return None, list(_violation(column, values, wrong, found=f'type {values.type}', expected=expected))
+        found, wrong = f'type {type_of(values.type) or values.type}', values.is_valid()
+        return None, list(_violation(column, values, wrong, found=found, expected=expected))
     converted = values.cast(wanted, safe=False)
     if values.type == wanted:
         return converted, []

@@ -75,6 +75,44 @@ def go_back(store: Store) -> None:
     rollback(store, 'late', 'champion', why='worse', leaving=2)
 
 
+def commit_january(store: Store) -> None:
+    commit_month(store, 1)
+
+
+def commit_february(store: Store) -> None:
+    commit_month(store, 2)
+
+
+def correct_january(store: Store) -> None:
+    commit_month(store, 1, delay=4)
+
+
+def commit_month(store: Store, month: int, delay: float = 3) -> None:
+    import pyarrow as pa
+
+    from mlops_nb.contract import Column, Contract
+    from mlops_nb.data import commit
+
+    columns = Column(name='flight', type='int'), Column(name='delay', type='float')
+    rows = pa.table({'flight': [month, 10 + month], 'delay': [delay, -1.5]})
+    contract = Contract('flights', columns, key=('flight',))
+    commit(store, 'flights', rows, batch=f'2013-0{month}', contract=contract, run=f'IngestFlow/{month}')
+
+
+def tag_it(store: Store) -> None:
+    from mlops_nb.data import tag
+
+    tag(store, 'flights@1', 'reviewed')
+
+
+def keep_a_table(store: Store) -> None:
+    import pyarrow as pa
+
+    from mlops_nb.artifact import keep
+
+    keep(store, pa.table({'n': [1, 2]}))
+
+
 @dataclass(frozen=True)
 class Call:
     "A call of the library that writes."
@@ -90,6 +128,12 @@ CALLS = {
     'register': Call(nothing, register_a_model, FILE + COMMIT),
     'promote': Call(register_a_model, promote_it, COMMIT),
     'rollback': Call(two_champions, go_back, COMMIT),
+    'commit a first batch': Call(nothing, commit_january, FILE + COMMIT),
+    'commit a second batch': Call(commit_january, commit_february, FILE + COMMIT),
+    'commit a batch again': Call(commit_january, commit_january, COMMIT),
+    'correct a batch': Call(commit_january, correct_january, FILE + COMMIT),
+    'tag a version': Call(commit_january, tag_it, COMMIT),
+    'keep an artifact': Call(nothing, keep_a_table, FILE + COMMIT),
 }
 
 
