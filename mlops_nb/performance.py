@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mlops_nb.store import Store
 
 # %% auto #0
-__all__ = ['labelled', 'calibration_curve', 'calibration_error', 'classification', 'record', 'history']
+__all__ = ['labelled', 'calibration_curve', 'calibration_error', 'roc_auc', 'classification', 'record', 'history']
 
 # %% ../nbs/lib/33_performance.ipynb #ee7c91ea
 def labelled(
@@ -68,32 +68,39 @@ def calibration_error(truth: ArrayLike, score: ArrayLike, *, bins: int = 15) -> 
     mean, rate, rows = calibration_curve(truth, score, bins=bins).T
     return float(np.average(np.abs(mean - rate), weights=rows))
 
-# %% ../nbs/lib/33_performance.ipynb #f328c749
+# %% ../nbs/lib/33_performance.ipynb #374a3c3c
+def roc_auc(
+    truth: ArrayLike,  # as in `labelled`
+    score: ArrayLike,
+) -> float:  # 0 to 1; NaN where all rows have the same truth
+    "The area under the receiver operating characteristic."
+    y, p = labelled(truth, score)
+    _, place, ties = np.unique(p, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(ties) - (ties - 1) / 2)[place]
+    positives = int(y.sum())
+    pairs = positives * (len(y) - positives)
+    return float((ranks[y].sum() - positives * (positives + 1) / 2) / pairs) if pairs else math.nan
+
+# %% ../nbs/lib/33_performance.ipynb #c4bd6250
 def classification(
     truth: ArrayLike,  # 0 or 1 for each row, all known
     score: ArrayLike,  # predicted probability of 1, 0 to 1, for each row
     *,
     threshold: float = 0.5,  # a score of at least this counts as predicted positive
 ) -> dict[str, float]:  # raises UsageError
-    "The metrics of a yes-or-no prediction (scikit-learn's definitions); `rate` is the share of truths."
-    from sklearn import metrics
-
+    "The metrics of a yes-or-no prediction, as scikit-learn defines them; `rate` is the share of positives."
     y, p = labelled(truth, score)
     positive = p >= threshold
-    found = {
-        'rows': len(y), 'rate': y.mean(), 'predicted_rate': p.mean(), 'accuracy': (y == positive).mean(),
-        'log_loss': metrics.log_loss(y, p, labels=[False, True]), 'brier': np.square(p - y).mean(),
-        'calibration_error': calibration_error(y, p),
-    }  # fmt: skip
-    if 0 < y.mean() < 1:
-        found['roc_auc'] = metrics.roc_auc_score(y, p)
-    if positive.any():
-        found['precision'] = metrics.precision_score(y, positive)
-    if y.any():
-        found['recall'] = metrics.recall_score(y, positive)
-    if y.any() or positive.any():
-        found['f1'] = metrics.f1_score(y, positive)
-    return {name: float(value) for name, value in found.items()}
+    found, sure = (y & positive).sum(), np.finfo(float).eps
+    surprise = -np.log(np.clip(np.where(y, p, 1 - p), sure, 1 - sure))
+    with np.errstate(invalid='ignore'):
+        metrics = {
+            'rows': len(y), 'rate': y.mean(), 'predicted_rate': p.mean(), 'accuracy': (y == positive).mean(),
+            'roc_auc': roc_auc(y, p), 'log_loss': surprise.mean(), 'brier': np.square(p - y).mean(),
+            'calibration_error': calibration_error(y, p), 'precision': found / positive.sum(),
+            'recall': found / y.sum(), 'f1': 2 * found / (positive.sum() + y.sum()),
+        }  # fmt: skip
+    return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
 
 # %% ../nbs/lib/33_performance.ipynb #1e2bdaf9
 def record(
