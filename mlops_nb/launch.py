@@ -20,22 +20,20 @@ def metaflow_user(
     "The user name that Metaflow is told."
     return 'root-user' if user in ('', 'root') else user
 
-# %% ../nbs/lib/50_launch.ipynb #8fdfffbe
+# %% ../nbs/lib/50_launch.ipynb #3327983c
 def metaflow_environment(
     settings: Settings,
 ) -> dict[str, str]:  # variables and values; set only those that are not set yet
     "The variables that let Metaflow find the project's runs and a user."
-    folder = Path(settings.store_url) / 'metaflow'
     user = metaflow_user(settings.user)
     return {
-        'METAFLOW_DATASTORE_SYSROOT_LOCAL': str(folder),
-        'METAFLOW_CARD_LOCALROOT': str(folder / '.metaflow' / 'mf.cards'),
+        'METAFLOW_DATASTORE_SYSROOT_LOCAL': str(settings.root),
         'METAFLOW_USER': user,
         'USERNAME': user,
         'WHYLOGS_NO_ANALYTICS': 'True',
     }
 
-# %% ../nbs/lib/50_launch.ipynb #d13ec64a
+# %% ../nbs/lib/50_launch.ipynb #4c53d81c
 def prepare_environment() -> None:
     "Set what Metaflow needs and is not set yet; call it before Metaflow is imported."
     try:
@@ -45,7 +43,6 @@ def prepare_environment() -> None:
         variables = {'METAFLOW_USER': user, 'USERNAME': user, 'WHYLOGS_NO_ANALYTICS': 'True'}
     for name, value in variables.items():
         os.environ.setdefault(name, value)
-    Path(os.environ.get('METAFLOW_DATASTORE_SYSROOT_LOCAL', '.')).mkdir(parents=True, exist_ok=True)
 
 # %% ../nbs/lib/50_launch.ipynb #91a1f478
 def flow_files(settings: Settings) -> dict[str, Path]:
@@ -63,7 +60,7 @@ def flow_file(settings: Settings, name: str) -> Path:
         raise UsageError(f'found no flow {name!r}; there is {", ".join(files)}.{suggest(name, files)}')
     return files[name]
 
-# %% ../nbs/lib/50_launch.ipynb #0b68a15b
+# %% ../nbs/lib/50_launch.ipynb #98ad5887
 def flow_command(
     settings: Settings, name: str, *, arguments: Sequence[str]
 ) -> tuple[list[str], dict[str, str]]:
@@ -76,5 +73,4 @@ def flow_command(
         refuse_stale(settings.root)
         open_store(settings)
     environment = {**metaflow_environment(settings), **os.environ}
-    Path(environment['METAFLOW_DATASTORE_SYSROOT_LOCAL']).mkdir(parents=True, exist_ok=True)
     return [sys.executable, str(path), *arguments], environment
