@@ -329,7 +329,7 @@ def ask_unseen(
     more = f' and {len(unseen) - 3:,} more' if len(unseen) > 3 else ''
     return Test(p, f'{names}{more} never seen before, in {rows:,} {"row" if rows == 1 else "rows"}')
 
-# %% ../nbs/lib/26_change.ipynb #a88feeca
+# %% ../nbs/lib/26_change.ipynb #18df850e
 def ask_vanished(
     batch: ColumnProfile,
     reference: Sequence[ColumnProfile],
@@ -338,10 +338,10 @@ def ask_vanished(
 ) -> Test:
     "The question about values that are gone."
     values = np.array([values_of(column) for column in reference], dtype=float)
-    gone = {}
+    now, before, gone = batch.frequent, [column.frequent for column in reference], {}
     for item in items:
-        counts = np.array([column.frequent.get(item, 0) for column in reference], dtype=float)
-        if item not in batch.frequent and counts.min() > 0:
+        if item not in now and all(item in counts for counts in before):
+            counts = np.array([counts[item] for counts in before], dtype=float)
             p = vanished_p(values_of(batch), item=counts, values=values)
             gone[item] = min(1.0, p * len(items)), counts.sum() / values.sum()
     if not gone:
