@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+COMMAND = str(Path(sys.executable).parent / 'mlops-nb')
 Run = Callable[..., 'subprocess.CompletedProcess[str]']
 
 
@@ -80,7 +81,7 @@ def mlops() -> Run:
     def run(*arguments: object, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
         clean = {k: v for k, v in os.environ.items() if not k.startswith(('MLOPS_NB_', 'METAFLOW_'))}
         return subprocess.run(
-            [sys.executable, '-m', 'mlops_nb.cli', *map(str, arguments)],
+            [COMMAND, *map(str, arguments)],
             cwd=folder,
             env={**clean, **environment},
             capture_output=True,

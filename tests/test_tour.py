@@ -13,14 +13,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Run
+from conftest import COMMAND, Run
 
 MONTHS = [f'2013-{month:02}' for month in range(1, 13)]
 
 
 def start_tour(folder: Path) -> subprocess.Popen[str]:
     "A tour in a process group of its own."
-    command = [sys.executable, '-m', 'mlops_nb.cli', 'tour', folder.name, '--json']
+    command = [COMMAND, 'tour', folder.name, '--json']
     return subprocess.Popen(
         command,
         cwd=folder.parent,

@@ -10,7 +10,7 @@ FLOORS: dict[str, int] = {
     for floor, names in {
         0: 'core figures',
         1: 'store audit values notebook contract page sketch profile_file column',
-        2: 'profile artifact data lineage features distance change',
+        2: 'profile artifact data lineage features distance column change',
         3: 'outputs shell restore execute step drift performance',
         4: 'gates slices registry launch',
         5: 'flow review',
