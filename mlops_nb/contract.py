@@ -388,21 +388,20 @@ def _rules(column: Column, values: pa.ChunkedArray) -> Iterator[tuple[pa.Chunked
         expected = f'one of {", ".join(map(_shown, column.allowed[:20]))}{", …" * (len(column.allowed) > 20)}'
         yield pc.and_not(values.is_valid(), known), 'values that are not allowed', expected
 
-# %% ../nbs/lib/13_contract.ipynb #f86b10af
+# %% ../nbs/lib/13_contract.ipynb #c7daa9b3
 def _repeated(contract: Contract, converted: Mapping[str, pa.ChunkedArray]) -> Iterator[Violation]:
     "The rows whose key an earlier row has."
     if not contract.key or not all(name in converted for name in contract.key):
         return
     keys = pa.table({f'key {i}': converted[name] for i, name in enumerate(contract.key)})
-    counted = keys.append_column('row', pa.array(range(len(keys)), pa.int64())).group_by(keys.column_names)
-    groups = counted.aggregate([('row', 'count'), ('row', 'max')])
-    again = groups.filter(pc.greater(groups['row_count'], 1))
+    groups = keys.group_by(keys.column_names, use_threads=False).aggregate([([], 'count_all')])
+    again = groups.filter(pc.greater(groups['count_all'], 1))
     if not len(again):
         return
     personal = any(contract.column(name).personal for name in contract.key)
     shown = again.select(keys.column_names).slice(0, 0 if personal else 3).to_pylist()
     examples = tuple(' '.join(map(_shown, row.values())) for row in shown)
-    rows = pc.sum(again['row_count']).as_py() - len(again)
+    rows = pc.sum(again['count_all']).as_py() - len(again)
     names = ', '.join(contract.key)
     yield Violation(names, 'keys that are there already', 'one row for each key', rows, None, examples)
 
