@@ -45,7 +45,7 @@ def copy_example(
         folder.rmdir()
     os.replace(unfinished, folder)
 
-# %% ../nbs/lib/72_tour.ipynb #300b0c68
+# %% ../nbs/lib/72_tour.ipynb #e081198e
 @dataclass(frozen=True)
 class Chapter:
     "One part of the story."
@@ -60,8 +60,14 @@ def run_flow(store: Store, *arguments: str) -> None:
     from mlops_nb.launch import flow_command
 
     command, environment = flow_command(store.settings, arguments[0], arguments=arguments[1:])
-    options = {'stdout': subprocess.PIPE, 'stderr': subprocess.STDOUT}
-    done = subprocess.run(command, cwd=store.settings.root, env=environment, text=True, **options)
+    done = subprocess.run(
+        command,
+        cwd=store.settings.root,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     if done.returncode:
         raise MlopsError(f'the flow `{" ".join(arguments)}` failed:\n{done.stdout[-4000:]}')
 
