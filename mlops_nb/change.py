@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from mlops_nb.column import ColumnProfile
 
 # %% auto #0
-__all__ = ['FEWEST', 'values_of', 'pooled_quantiles', 'number_edges', 'number_counts', 'category_items', 'least_share',
-           'pooled_frequent', 'category_counts', 'leave_category_out', 'percent', 'percents', 'facts', 'number',
-           'pooled_shares', 'describe_numbers', 'describe_categories', 'picture_edges', 'Picture', 'draw_numbers',
-           'draw_categories', 'Test', 'Compared', 'compare_numbers', 'ask_unseen', 'ask_vanished', 'compare_categories']
+__all__ = ['TWENTIETHS', 'FEWEST', 'values_of', 'pooled_quantiles', 'number_edges', 'number_counts', 'category_items',
+           'least_share', 'pooled_frequent', 'category_counts', 'leave_category_out', 'percent', 'percents', 'facts',
+           'number', 'pooled_shares', 'describe_numbers', 'describe_categories', 'picture_edges', 'Picture',
+           'draw_numbers', 'draw_categories', 'Test', 'Compared', 'compare_numbers', 'ask_unseen', 'ask_vanished',
+           'compare_categories']
 
 # %% ../nbs/lib/26_change.ipynb #9a2663da
 def values_of(
@@ -33,7 +34,10 @@ def values_of(
     "Rows that have a value."
     return column.rows - column.missing
 
-# %% ../nbs/lib/26_change.ipynb #a8c04512
+# %% ../nbs/lib/26_change.ipynb #d9b1431a
+TWENTIETHS = np.linspace(0, 1, 21)
+
+
 def pooled_quantiles(
     columns: Sequence[ColumnProfile],  # of numbers, at least one with values
     shares: Floats,  # between 0 and 1
@@ -46,13 +50,12 @@ def pooled_quantiles(
     places = np.searchsorted(below, shares - 1e-12).clip(max=len(candidates) - 1)
     return np.asarray(candidates[places], dtype=np.float64)
 
-# %% ../nbs/lib/26_change.ipynb #5b474fdf
+# %% ../nbs/lib/26_change.ipynb #7682e88f
 def number_edges(
-    columns: Sequence[ColumnProfile],  # the reference's, at least one with values
+    twentieths: Floats,  # quantiles k/20 of the reference
 ) -> Floats:
-    "Edges between bins: the twentieths of the reference and its ends; each bin includes its upper edge."
-    inner = pooled_quantiles(columns, np.linspace(0, 1, 21))
-    return np.unique([np.nextafter(inner[0], -math.inf), *inner])
+    "Edges between bins: the twentieths and the ends; each bin includes its upper edge."
+    return np.unique([np.nextafter(twentieths[0], -math.inf), *twentieths])
 
 # %% ../nbs/lib/26_change.ipynb #9a2b56ba
 def number_counts(
@@ -186,20 +189,18 @@ def pooled_shares(
     counts = np.sum([number_counts(column, edges) for column in columns], axis=0)
     return np.asarray(counts / counts.sum())
 
-# %% ../nbs/lib/26_change.ipynb #7bf1effe
+# %% ../nbs/lib/26_change.ipynb #ca6f6000
 def describe_numbers(
     batch: ColumnProfile,  # with values
-    reference: Sequence[ColumnProfile],  # with values
+    twentieths: Floats,  # quantiles k/20 of the reference
     *,
-    edges: Floats,
+    mean: float,  # of the reference
+    gap: Floats,  # share of the reference below each edge, less that of the batch
 ) -> str:
     "Where the numbers of a batch went."
-    weights, middle = [values_of(column) for column in reference], np.array([0.1, 0.5, 0.9])
-    gap = (pooled_shares(reference, edges) - pooled_shares([batch], edges)).cumsum()[:-1]
-    up, down = max(0.0, float(gap.max())), max(0.0, float(-gap.min()))  # values went above, below an edge
-    low, half, high = pooled_quantiles(reference, middle)
-    low_now, half_now, high_now = batch.quantiles(middle)
-    mean = float(np.average([column.mean for column in reference], weights=weights))
+    up, down = max(0.0, float(gap.max())), max(0.0, float(-gap.min()))
+    low, half, high = twentieths[[2, 10, 18]].tolist()
+    low_now, half_now, high_now = batch.quantiles([0.1, 0.5, 0.9]).tolist()
     told = _moved('median', number(half), number(half_now)) or _moved(
         'mean', number(mean), number(batch.mean)
     )
@@ -301,19 +302,24 @@ class Compared:
     picture: Picture
     tests: tuple[Test, ...] = ()  # further questions
 
-# %% ../nbs/lib/26_change.ipynb #fb6d138a
+# %% ../nbs/lib/26_change.ipynb #f3330ff8
 def compare_numbers(
     batch: ColumnProfile,
     reference: Sequence[ColumnProfile],
 ) -> Compared:
     "A column of numbers; all with values."
-    edges = number_edges(reference)
-    counts = np.array([number_counts(column, edges) for column in reference])
-    normal = normal_variation(leave_one_out(counts))
-    change = describe_numbers(batch, reference, edges=edges)
-    return Compared(
-        number_counts(batch, edges), counts.sum(axis=0), normal, change, draw_numbers(batch, reference)
+    twentieths = pooled_quantiles(reference, TWENTIETHS)
+    edges = number_edges(twentieths)
+    counts, now = (
+        np.array([number_counts(column, edges) for column in reference]),
+        number_counts(batch, edges),
     )
+    total = counts.sum(axis=0)
+    gap = (total / total.sum() - now / now.sum()).cumsum()[:-1]
+    mean = float(np.average([column.mean for column in reference], weights=counts.sum(axis=1)))
+    change = describe_numbers(batch, twentieths, mean=mean, gap=gap)
+    normal = normal_variation(leave_one_out(counts))
+    return Compared(now, total, normal, change, draw_numbers(batch, reference))
 
 # %% ../nbs/lib/26_change.ipynb #aba3a2a1
 def ask_unseen(

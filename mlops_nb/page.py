@@ -43,23 +43,23 @@ def markup(
 
     return Markup(html)
 
-# %% ../nbs/lib/14_page.ipynb #a98ec59e
+# %% ../nbs/lib/14_page.ipynb #90ada9b0
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
 VOID = _words('br col hr img wbr')  # elements without content
 ELEMENTS = VOID | _words(
-    'a abbr b blockquote caption code colgroup dd del details div dl dt em figcaption figure h1 h2 h3 h4 h5 '
-    'h6 i ins kbd li mark ol p pre q s samp small span strong sub summary sup table tbody td tfoot th thead '
-    'tr u ul'
+    'a abbr b bdi blockquote caption code colgroup dd del details div dl dt em figcaption figure h1 h2 h3 '
+    'h4 h5 h6 header i ins kbd li mark ol p pre q s samp section small span strong sub summary sup '
+    'table tbody td tfoot th thead tr u ul'
 )
 DRAWING = _words('circle clippath defs ellipse g line path polygon polyline rect svg text tspan use')
 DROPPED = _words(  # with all that is inside
     'script style template iframe noscript object title textarea select math xmp noembed noframes '
     'head video audio canvas foreignobject animate animatetransform set'
 )
-ATTRIBUTES = _words('align alt aria-label colspan dir height lang open role rowspan scope title width')
+ATTRIBUTES = _words('align alt aria-label colspan data-label dir height open role rowspan scope title width')
 DRAWN = _words(
     'clip-path cx cy d dx dy fill fill-opacity font-family font-size font-style font-weight height id '
     'opacity points preserveaspectratio r rx ry stroke stroke-dasharray stroke-dashoffset stroke-linecap '

