@@ -160,16 +160,18 @@ def score(month: int) -> Chapter:
         lambda store: run_flow(store, 'score', 'run', '--month', str(month)),
     )
 
-# %% ../nbs/lib/72_tour.ipynb #5ef7aa9a
+# %% ../nbs/lib/72_tour.ipynb #2018ba4c
 def decide_to_retrain(month: int) -> Chapter:
     "A person reviews a month and decides."
 
     def do(store: Store) -> None:
+        from mlops_nb.performance import history
         from mlops_nb.review import decide, find_report
 
         report = find_report(store, 'late', batch_name(month))
-        why = f'the report says: {report.drift.sentence}'
-        decide(store, store.settings, report.id, 'retrain', why=why)
+        found = history(store, 'late').set_index('batch').loc[batch_name(month)]
+        why = f'{found["predicted_rate"]:.0%} late arrivals predicted, {found["rate"]:.0%} came'
+        decide(store, store.settings, report.id, 'retrain', why=f'{why}; {report.drift.sentence}')
 
     return Chapter(
         f'{batch_name(month)} is reviewed, and the decision is: retrain',
