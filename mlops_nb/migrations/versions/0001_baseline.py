@@ -1,5 +1,7 @@
 """The catalogue as it began."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -9,11 +11,11 @@ branch_labels = None
 depends_on = None
 
 
-def _text(name: str, *, key: bool = False) -> sa.Column:
+def _text(name: str, *, key: bool = False) -> sa.Column[Any]:
     return sa.Column(name, sa.Text, primary_key=key, nullable=False)
 
 
-def _time(name: str = 'created_at') -> sa.Column:
+def _time(name: str = 'created_at') -> sa.Column[Any]:
     return sa.Column(name, sa.DateTime(timezone=True), nullable=False)
 
 
