@@ -19,7 +19,7 @@ from typing import Any, Literal
 from .core import NotebookError
 
 # %% auto #0
-__all__ = ['Output', 'CellError', 'report', 'Outputs', 'clear', 'add_text', 'update', 'show', 'Stream', 'ByteStream',
+__all__ = ['Output', 'CellError', 'report', 'Outputs', 'clear', 'add_text', 'update', 'show', 'ByteStream', 'Stream',
            'Descriptors', 'captured']
 
 # %% ../nbs/lib/34_outputs.ipynb #29ddfdd5
@@ -159,6 +159,25 @@ def show(
             update(outputs, name, output)
             outputs.shown.setdefault(name, []).append(outputs.cell[-1])
 
+# %% ../nbs/lib/34_outputs.ipynb #ae93542d
+class ByteStream(io.RawIOBase):
+    "`sys.stdout.buffer`: bytes for a text stream."
+
+    def __init__(
+        self,
+        stream: Any,  # of text
+    ) -> None:
+        self.stream = stream
+
+    def write(self, data: Any, /) -> int:
+        "Bytes in UTF-8."
+        self.stream.write(bytes(data).decode(errors='replace'))
+        return len(data)
+
+    def writable(self) -> bool:
+        "Yes."
+        return True
+
 # %% ../nbs/lib/34_outputs.ipynb #44076ad5
 class Stream(io.TextIOBase):
     "A text stream whose text goes to `Outputs`."
@@ -190,22 +209,6 @@ class Stream(io.TextIOBase):
     def fileno(self) -> int:
         "The descriptor that programs write to."
         return 1 if self.stream == 'stdout' else 2
-
-    def writable(self) -> bool:
-        "Yes."
-        return True
-
-# %% ../nbs/lib/34_outputs.ipynb #0c184b6c
-class ByteStream(io.RawIOBase):
-    "`sys.stdout.buffer`: bytes for a text stream."
-
-    def __init__(self, stream: Stream) -> None:
-        self.stream = stream
-
-    def write(self, data: Any, /) -> int:
-        "Bytes in UTF-8."
-        self.stream.write(bytes(data).decode(errors='replace'))
-        return len(data)
 
     def writable(self) -> bool:
         "Yes."
