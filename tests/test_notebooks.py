@@ -31,7 +31,11 @@ def as_module(path: Path) -> nbformat.NotebookNode:
         c
         for i, c in enumerate(notebook.cells)
         if i == first
-        or (c.cell_type == 'code' and not EXPORTED.search(c.source) and not c.source.startswith('#| default_exp'))
+        or (
+            c.cell_type == 'code'
+            and not EXPORTED.search(c.source)
+            and not c.source.startswith('#| default_exp')
+        )
     ]
     return notebook
 
