@@ -175,13 +175,13 @@ def _grid(count: int, columns: int, *, head: float) -> tuple[Figure, list[Axes]]
         axes.append(figure.add_axes(box))
     return figure, axes
 
-# %% ../nbs/lib/01_figures.ipynb #f03d6134
+# %% ../nbs/lib/01_figures.ipynb #84f8cb7b
 def common_top(
     panels: Sequence[Panel],
 ) -> float:  # share of rows, above 0
     "Where the shared scale of the panels ends."
     peaks = sorted(max((*panel.batch, *panel.reference)) for panel in panels)
-    return min(peaks[-1], 3 * peaks[len(peaks) // 2]) or peaks[-1] or 1.0
+    return min(peaks[-1], 2 * peaks[len(peaks) // 2]) or peaks[-1] or 1.0
 
 # %% ../nbs/lib/01_figures.ipynb #c8369cd1
 def _title(axes: Axes, panel: Panel) -> None:
@@ -215,13 +215,15 @@ def _scales(
     axes.spines['bottom'].set_color(FAINT)
     axes.patch.set_alpha(0)
 
-# %% ../nbs/lib/01_figures.ipynb #9e7a31ad
+# %% ../nbs/lib/01_figures.ipynb #4d02d41b
 def _draw_number(axes: Axes, panel: Panel, top: float) -> None:
     "A histogram: the reference filled, the batch as a line."
     from matplotlib.ticker import MaxNLocator
 
     widths = [b - a for a, b in zip(panel.edges, panel.edges[1:], strict=False)]
     middle = (panel.edges[-1] - panel.edges[0]) / len(widths)
+    cut: list[str] = []
+    peak = 0
     for now, shares in ((False, panel.reference), (True, panel.batch)):
         if not len(shares):
             continue
@@ -230,25 +232,32 @@ def _draw_number(axes: Axes, panel: Panel, top: float) -> None:
             axes.stairs(heights, panel.edges, color=BATCH, lw=1.4, baseline=None)
         else:
             axes.stairs(heights, panel.edges, color=REFERENCE, alpha=0.6, fill=True)
-        peak = max(range(len(heights)), key=heights.__getitem__)
-        if heights[peak] > top:
-            side = peak < len(heights) / 2  # where there is room for the figure: to the right of the bar
-            axes.text(
-                panel.edges[peak + side], top, f' ↑ {percent(shares[peak])} ', fontsize=6.5, color=INK,
-                va='top', ha='left' if side else 'right',
-            )  # fmt: skip
+        if max(heights) > top:
+            peak = heights.index(max(heights))
+            cut.append(percent(shares[peak]))
+    if cut:  # written beside the bar, where there is room
+        right = peak + 1 < len(widths) and peak < len(widths) / 2
+        axes.text(
+            panel.edges[peak + right], top, f' ↑ {" → ".join(cut)} ', fontsize=6.5, color=INK,
+            va='top', ha='left' if right or not peak else 'right',
+        )  # fmt: skip
     axes.set(ylim=(0, top * 1.02), xlim=(panel.edges[0], panel.edges[-1]))
-    axes.xaxis.set_major_locator(MaxNLocator(5))
+    steps = [1, 2, 5, 10]  # whole numbers in the middle of their bars, as `Profile.plot` bins them
+    whole = panel.edges[0] % 1 == 0.5 and set(widths) == {1}
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=whole, steps=steps))
+    if len(widths) == 1:
+        axes.set_xticks([(panel.edges[0] + panel.edges[1]) / 2])
     axes.yaxis.set_major_locator(MaxNLocator(3))
     _scales(axes, x=compact, y=lambda share: f'{100 * share:.3g}%' if share else '')
 
-# %% ../nbs/lib/01_figures.ipynb #c0f8e60c
+# %% ../nbs/lib/01_figures.ipynb #c20aab55
 def _draw_category(axes: Axes, panel: Panel, top: float) -> None:
     "A row for each of the first categories: bar of the reference, dot of the batch, both shares in figures."
-    rows = list(zip(panel.labels, panel.batch, panel.reference or (None,) * len(panel.batch), strict=True))
+    old: Sequence[float | None] = list(panel.reference) or [None] * len(panel.batch)
+    rows = list(zip(panel.labels, panel.batch, old, strict=True))
     if len(rows) > 7:
         rest = rows[6:]
-        before = sum(row[2] or 0 for row in rest) if panel.reference else None
+        before = sum(row[2] or 0 for row in rest) if len(panel.reference) else None
         rows = [*rows[:6], (f'and {len(rest)} more', sum(row[1] for row in rest), before)]
     for y, (name, now, before) in enumerate(rows):
         if before is not None:
@@ -331,7 +340,7 @@ def _draw_line(axes: Axes, name: str, values: Sequence[float | None], alarms: Se
     axes.yaxis.set_major_locator(MaxNLocator(3))
     _scales(axes, y=compact)
 
-# %% ../nbs/lib/01_figures.ipynb #398b410b
+# %% ../nbs/lib/01_figures.ipynb #6a18ad63
 WIDE = 7.2  # width of a timeline and of intervals, inches
 
 
@@ -343,7 +352,7 @@ class _Placed:
     side: Literal['left', 'right']  # which end of the text is at the line
     level: int  # line of text, 0: the lowest
 
-
+# %% ../nbs/lib/01_figures.ipynb #0bb90e92
 def _place(marks: Sequence[Mark], batches: Sequence[str]) -> list[_Placed]:
     "Where the texts go: right of their line, or left of it in the right half."
     number = {name: i for i, name in enumerate(batches)}
@@ -408,7 +417,7 @@ def timeline(
         rows[-1].set_xticks(range(0, len(batches), step), names, parse_math=False)
     return figure
 
-# %% ../nbs/lib/01_figures.ipynb #c2c56915
+# %% ../nbs/lib/01_figures.ipynb #5f612df0
 @dataclass(frozen=True, kw_only=True)
 class Dot:
     "A slice's figure and the range in which the true one plausibly lies."
@@ -420,7 +429,7 @@ class Dot:
     note: str = ''  # such as the number of rows
     alarm: bool = False
 
-
+# %% ../nbs/lib/01_figures.ipynb #94dad1b1
 def _draw_dot(axes: Axes, y: float, dot: Dot, *, share: bool) -> None:
     "A dot, its interval and both in figures."
     show = percent if share else compact

@@ -76,20 +76,20 @@ class Profile:
     def _repr_html_(self) -> str:
         return _html(self)
 
-# %% ../nbs/lib/20_profile.ipynb #9cad2248
+# %% ../nbs/lib/20_profile.ipynb #f1eb5592
 def _from_pandas(series: pd.Series[Any]) -> tuple[Array, int]:
     "A column of a frame as an array, and how many of its missing values count as NaN."
     if isinstance(series.dtype, np.dtype) and series.dtype.kind == 'f':
         return pa.array(series.to_numpy()), 0
     try:
         array = pa.array(series, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):  # values of many types
+    except (pa.ArrowException, OverflowError):  # values of many types, or whole numbers beyond 64 bits
         mask = series.isna().to_numpy()
         return pa.array([None if gone else b'' for gone in mask], pa.binary()), 0
     text_with_nan = getattr(series.dtype, 'na_value', None) is np.nan and series.dtype == 'str'
     return array, array.null_count if text_with_nan else 0
 
-
+# %% ../nbs/lib/20_profile.ipynb #01cf6ac7
 def _arrays(data: pa.Table | pd.DataFrame) -> Iterator[tuple[str, Array, int]]:
     "Each column's name and array, and how many of its missing values count as NaN."
     if isinstance(data, pa.Table):
@@ -137,14 +137,14 @@ def merge(
         {name: merge_columns(found) for name, found in parts.items()}, metadata, min(times, default=None)
     )
 
-# %% ../nbs/lib/20_profile.ipynb #dbf080bd
+# %% ../nbs/lib/20_profile.ipynb #27700a5e
 def _common(column: ColumnProfile, most: int = 3) -> str:
     "The most frequent values with their shares."
     present = max(1, column.rows - column.missing)
     first = list(column.frequent.items())[:most]
     return ', '.join(f'{label(name, 20)} {percent(count / present)}' for name, count in first)
 
-
+# %% ../nbs/lib/20_profile.ipynb #2b736116
 def _summary(profile: Profile) -> pd.DataFrame:
     "A row for each column."
     import pandas as pd
@@ -172,7 +172,7 @@ def _summary(profile: Profile) -> pd.DataFrame:
     frame = pd.DataFrame.from_dict(rows, orient='index', columns=names).rename_axis('column')
     return frame.astype({'distinct': 'Int64'} | dict.fromkeys(names[4:9], float))
 
-# %% ../nbs/lib/20_profile.ipynb #aa183e68
+# %% ../nbs/lib/20_profile.ipynb #06e76ff4
 def panels(
     profile: Profile,
     reference: Profile | None = None,
@@ -185,13 +185,13 @@ def panels(
     found = [panel(column, before.get(column.name), drifted=column.name in drifted) for column in order]
     return [shape for shape in found if shape is not None]
 
-
+# %% ../nbs/lib/20_profile.ipynb #f9a4c051
 def _names(profile: Profile, reference: Profile | None) -> tuple[str, str]:
     "What the reference and the batch are called in a picture."
     before = reference.metadata.get('batch', 'reference') if reference is not None else 'reference'
     return before, profile.metadata.get('batch', 'batch')
 
-# %% ../nbs/lib/20_profile.ipynb #6d8df7f4
+# %% ../nbs/lib/20_profile.ipynb #f1ff63f4
 def _cells(column: ColumnProfile) -> list[str]:
     "A row of the table, as text."
     numbers = [f'{column.rows:,}', percent(column.missing / column.rows) if column.missing else '']
@@ -205,7 +205,7 @@ def _cells(column: ColumnProfile) -> list[str]:
         ]
     return [*numbers, *[''] * 5, _common(column)]
 
-
+# %% ../nbs/lib/20_profile.ipynb #57b5615f
 def _html(profile: Profile) -> str:
     "The table that a notebook shows."
     numbers = ['rows', 'missing', 'distinct', 'least', 'median', 'mean', 'greatest', 'deviation']
@@ -266,7 +266,7 @@ def save_profile(
             connection.execute(saved.update().where(*same).values(**values, created_at=now()))
     return digest
 
-# %% ../nbs/lib/20_profile.ipynb #ea56e30d
+# %% ../nbs/lib/20_profile.ipynb #6f69d264
 def list_profiles(
     store: Store,
     dataset: str | None = None,  # None: of all datasets
@@ -281,7 +281,7 @@ def list_profiles(
         found = connection.execute(chosen if dataset is None else chosen.where(saved.c.dataset == dataset))
         return pd.DataFrame(found.mappings().all(), columns=[column.name for column in saved.columns])
 
-
+# %% ../nbs/lib/20_profile.ipynb #3be69248
 def load_profile(
     store: Store,
     *,

@@ -29,7 +29,7 @@ from mlops_nb.sketch import (
 __all__ = ['Component', 'COUNTS', 'TYPES', 'COMPONENTS', 'MESSAGES', 'CODES', 'MESSAGE', 'Content', 'messages', 'pack_file',
            'unpack_file']
 
-# %% ../nbs/lib/17_profile_file.ipynb #b0942fc7
+# %% ../nbs/lib/17_profile_file.ipynb #d0a2e40c
 Component: TypeAlias = int | float | Quantiles | Frequent | Distinct
 COUNTS = ('counts/n', 'counts/null', 'counts/nan', 'counts/inf', 'counts/true')
 TYPES = (
@@ -46,7 +46,7 @@ COMPONENTS: Mapping[str, type] = {
     'frequent_items/frequent_strings': Frequent, 'cardinality/hll': Distinct,
 }  # fmt: skip
 
-
+# %% ../nbs/lib/17_profile_file.ipynb #e4497667
 @dataclass(frozen=True)
 class Content:
     "What a file says."
@@ -55,7 +55,7 @@ class Content:
     metadata: Mapping[str, str] = field(default_factory=dict)
     timestamp: datetime | None = None  # of the data
 
-# %% ../nbs/lib/17_profile_file.ipynb #bd023843
+# %% ../nbs/lib/17_profile_file.ipynb #389d4225
 MESSAGES = {
     'Sketch': 'bytes 1 bytes',
     'Component': 'type 1 uint32, n 2 int64 ?, d 3 double ?, items 4 Sketch ?, hll 5 Sketch ?, kll 6 Sketch ?',
@@ -73,7 +73,7 @@ MESSAGES = {
 CODES = {'double': 1, 'int64': 3, 'uint64': 4, 'int32': 5, 'bool': 8, 'string': 9, 'bytes': 12, 'uint32': 13}
 MESSAGE = 11  # protobuf's code of a message as a field's type
 
-
+# %% ../nbs/lib/17_profile_file.ipynb #64a0e844
 @cache
 def messages() -> dict[str, Any]:
     "The classes of the messages, by name; a constant, made once."
@@ -113,7 +113,7 @@ def _delimited(message: Any) -> bytes:
     data: bytes = message.SerializeToString()
     return _varint(len(data)) + data
 
-# %% ../nbs/lib/17_profile_file.ipynb #82186a9b
+# %% ../nbs/lib/17_profile_file.ipynb #a4d49eb8
 def _pack_component(path: str, value: Component) -> dict[str, Any]:
     "The fields of a component's message."
     match value:
@@ -128,7 +128,7 @@ def _pack_component(path: str, value: Component) -> dict[str, Any]:
     # 1 and 2 say how whylogs merges it: keep the least, keep the greatest
     return {'n': value, 'type': {'ints/min': 1, 'ints/max': 2}.get(path, 0)}
 
-
+# %% ../nbs/lib/17_profile_file.ipynb #dc9d8cae
 def _unpack_component(path: str, message: Any) -> Component:
     "A component from its message; raises ValueError or struct.error."
     name = message.WhichOneof('value')
@@ -163,7 +163,7 @@ def pack_file(content: Content) -> bytes:
     )  # fmt: skip
     return b'WHY1' + _delimited(kinds['Segments']()) + _delimited(header) + chunks
 
-# %% ../nbs/lib/17_profile_file.ipynb #50c2c548
+# %% ../nbs/lib/17_profile_file.ipynb #bf4c7f24
 def _read_delimited(data: bytes, at: int, kind: str) -> tuple[Any, int]:
     "The message that starts at a place, and where it ends; raises ValueError or IndexError."
     from google.protobuf.message import DecodeError
@@ -179,7 +179,7 @@ def _read_delimited(data: bytes, at: int, kind: str) -> tuple[Any, int]:
     except DecodeError as e:
         raise ValueError(f'a message cannot be read: {e}') from e
 
-
+# %% ../nbs/lib/17_profile_file.ipynb #9559c34a
 def _read_columns(data: bytes, header: Any, start: int) -> Iterator[tuple[str, dict[str, Component]]]:
     "Columns with their components, in the order of the file."
     paths = {path.key: path.value for path in header.paths}

@@ -149,7 +149,7 @@ def pack_quantiles(sketch: Quantiles) -> bytes:
     ends = struct.pack(f'<{len(starts)}I2d', *starts, sketch.minimum, sketch.maximum)
     return head + ends + b''.join(level.tobytes() for level in levels)
 
-# %% ../nbs/lib/16_sketch.ipynb #0b6ce327
+# %% ../nbs/lib/16_sketch.ipynb #e6fe9c75
 def _levels(data: bytes, count: int, number: int, size: int) -> Quantiles:
     "The part of a KLL sketch after its preamble."
     at = struct.calcsize(STRUCTURE)
@@ -165,7 +165,7 @@ def _levels(data: bytes, count: int, number: int, size: int) -> Quantiles:
         raise ValueError('its levels do not add up')
     return sketch
 
-
+# %% ../nbs/lib/16_sketch.ipynb #bedf9e1f
 def unpack_quantiles(data: bytes) -> Quantiles:
     "A KLL sketch that we or whylogs wrote; raises ValueError or struct.error for anything else."
     preamble, version, family, _, size, _, _ = struct.unpack_from('<BBBBHBB', data)
@@ -199,14 +199,14 @@ class Frequent:
         "How often each value occurred, at most `offset` too high."
         return {item: count + self.offset for item, count in self.above.items()}
 
-# %% ../nbs/lib/16_sketch.ipynb #b9b19839
+# %% ../nbs/lib/16_sketch.ipynb #acb27c5a
 def _largest(counts: Mapping[str, int], offset: int, total: int) -> Frequent:
     "Keep as many as there is room for; what the rest have at most goes into the offset."
     order = sorted((item for item in counts.items() if item[1] > 0), key=lambda item: (-item[1], item[0]))
     cut = order[ITEMS][1] if len(order) > ITEMS else 0
     return Frequent({name: count - cut for name, count in order[:ITEMS] if count > cut}, offset + cut, total)
 
-
+# %% ../nbs/lib/16_sketch.ipynb #6c7ab792
 def frequent_of(
     values: Sequence[str] | Sequence[int],  # each once
     counts: ArrayLike,  # how often each occurs
@@ -223,7 +223,7 @@ def frequent_of(
     kept = {str(values[i]): int(counts[i]) for i in np.flatnonzero(counts > cut).tolist()}
     return _largest({value: count - int(cut) for value, count in kept.items()}, int(cut), int(counts.sum()))
 
-
+# %% ../nbs/lib/16_sketch.ipynb #94ac1cca
 def merge_frequent(sketches: Sequence[Frequent]) -> Frequent:
     "The most frequent values of all together; the order plays no role."
     tally: Counter[str] = Counter()
@@ -231,7 +231,7 @@ def merge_frequent(sketches: Sequence[Frequent]) -> Frequent:
         tally.update(sketch.above)
     return _largest(tally, sum(s.offset for s in sketches), sum(s.total for s in sketches))
 
-# %% ../nbs/lib/16_sketch.ipynb #41894dfd
+# %% ../nbs/lib/16_sketch.ipynb #6cc84838
 def pack_frequent(sketch: Frequent) -> bytes:
     "Frequent items as whylogs reads them."
     if not sketch.total:
@@ -243,7 +243,7 @@ def pack_frequent(sketch: Frequent) -> bytes:
     counts = np.array([*sketch.above.values()], dtype='<u8').tobytes()
     return head + counts + b''.join(struct.pack('<I', len(text)) + text for text in texts)
 
-
+# %% ../nbs/lib/16_sketch.ipynb #48f9b999
 def unpack_frequent(data: bytes) -> Frequent:
     "Frequent items that we or whylogs wrote; raises ValueError or struct.error for anything else."
     preamble, version, family = struct.unpack_from('<BBB5x', data)
@@ -262,7 +262,7 @@ def unpack_frequent(data: bytes) -> Frequent:
     order = sorted(zip(texts, counts.tolist(), strict=True), key=lambda item: (-item[1], item[0]))
     return Frequent(dict(order), offset, total)
 
-# %% ../nbs/lib/16_sketch.ipynb #b08ba25f
+# %% ../nbs/lib/16_sketch.ipynb #cdf1b405
 def _turn(x: NDArray[np.uint64], bits: int) -> NDArray[np.uint64]:
     return (x << np.uint64(bits)) | (x >> np.uint64(64 - bits))
 
@@ -272,7 +272,7 @@ def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
         x = (x ^ (x >> np.uint64(33))) * np.uint64(factor)
     return x ^ (x >> np.uint64(33))
 
-
+# %% ../nbs/lib/16_sketch.ipynb #2d858cc4
 def murmur(
     rows: NDArray[np.uint8],  # one text a row, all of one length
     seed: int = 9001,
@@ -293,7 +293,7 @@ def murmur(
     h1, h2 = _mix(h1 + h2), _mix(h2 + h1 + h2)
     return h1 + h2, h1 + h2 + h2
 
-# %% ../nbs/lib/16_sketch.ipynb #335e170b
+# %% ../nbs/lib/16_sketch.ipynb #d1e50489
 def leading_zeros(numbers: NDArray[np.uint64]) -> NDArray[np.int64]:
     "How many zeros each number of 64 bits starts with; 63 for 0 too, since ranks end there."
     zeros = np.zeros(len(numbers), np.int64)
@@ -303,7 +303,7 @@ def leading_zeros(numbers: NDArray[np.uint64]) -> NDArray[np.int64]:
         numbers = np.where(small, numbers << np.uint64(shift), numbers)
     return zeros
 
-
+# %% ../nbs/lib/16_sketch.ipynb #c8596257
 def coupons_of(
     values: NDArray[Any] | Sequence[str],  # an array of whole or of other numbers, or texts
 ) -> NDArray[np.uint32]:  # ascending, each once
@@ -324,7 +324,7 @@ def coupons_of(
         found.append((rank << 26).astype(np.uint32) | (low & np.uint64(2**26 - 1)).astype(np.uint32))
     return np.unique(np.concatenate(found))
 
-# %% ../nbs/lib/16_sketch.ipynb #df8943e7
+# %% ../nbs/lib/16_sketch.ipynb #1cd14637
 REGISTERS, FEW = 1 << 12, 384  # whylogs' size; up to so many coupons are kept as they are
 
 
@@ -334,7 +334,7 @@ def _fold(coupons: NDArray[np.uint32]) -> NDArray[np.uint8]:
     np.maximum.at(registers, coupons & np.uint32(REGISTERS - 1), (coupons >> np.uint32(26)).astype(np.uint8))
     return registers
 
-
+# %% ../nbs/lib/16_sketch.ipynb #7259c37a
 def _sigma(share: float) -> float:
     "Ertl's correction for registers that are still empty; their share is less than 1."
     total, before, weight = share, -1.0, 1.0
@@ -352,7 +352,7 @@ def _tau(share: float) -> float:
         before, total = total, total - (1 - share) ** 2 * weight
     return total / 3 if 0 < share < 1 else 0.0
 
-
+# %% ../nbs/lib/16_sketch.ipynb #484af373
 def improved_estimate(
     ranks: NDArray[np.integer[Any]],  # how many registers have rank 0, 1, … 63
 ) -> float:
@@ -365,7 +365,7 @@ def improved_estimate(
         total = (total + count) / 2
     return float(registers**2 / (2 * math.log(2)) / (total + registers * _sigma(ranks[0] / registers)))
 
-# %% ../nbs/lib/16_sketch.ipynb #dbdd941f
+# %% ../nbs/lib/16_sketch.ipynb #b97da0b3
 @dataclass(frozen=True, eq=False)
 class Distinct:
     "How many different values a column has: a HyperLogLog sketch."
@@ -380,7 +380,7 @@ class Distinct:
             return float(len(self.coupons))
         return improved_estimate(np.bincount(_fold(self.coupons), minlength=64))
 
-
+# %% ../nbs/lib/16_sketch.ipynb #4667a123
 def distinct(coupons: NDArray[np.uint32], *, counted: bool = True) -> Distinct:
     "The sketch of these coupons, in whatever order; many become registers."
     if counted and len(found := np.unique(coupons)) <= FEW:
@@ -389,13 +389,13 @@ def distinct(coupons: NDArray[np.uint32], *, counted: bool = True) -> Distinct:
     used = np.flatnonzero(registers).astype(np.uint32)
     return Distinct(np.sort(registers[used].astype(np.uint32) << np.uint32(26) | used), counted=False)
 
-
+# %% ../nbs/lib/16_sketch.ipynb #b41c00eb
 def merge_distinct(sketches: Sequence[Distinct]) -> Distinct:
     "The sketch of all values together; the order plays no role."
     coupons = np.concatenate([np.empty(0, np.uint32), *(sketch.coupons for sketch in sketches)])
     return distinct(coupons, counted=all(sketch.counted for sketch in sketches))
 
-# %% ../nbs/lib/16_sketch.ipynb #d74212bd
+# %% ../nbs/lib/16_sketch.ipynb #911e2c9e
 def pack_distinct(sketch: Distinct) -> bytes:
     "A HyperLogLog sketch as whylogs reads it."
     number, coupons = len(sketch.coupons), sketch.coupons.astype('<u4').tobytes()
@@ -413,7 +413,7 @@ def pack_distinct(sketch: Distinct) -> bytes:
     )
     return head + registers.tobytes()
 
-
+# %% ../nbs/lib/16_sketch.ipynb #72f17c08
 def _registers(data: bytes) -> NDArray[np.uint32]:
     "Coupons from the forms that have a byte, or half a byte and exceptions, for each register."
     number, end = struct.unpack_from('<I', data, 36)[0], 40 + REGISTERS
@@ -430,7 +430,7 @@ def _registers(data: bytes) -> NDArray[np.uint32]:
     used = np.flatnonzero(ranks).astype(np.uint32)
     return ranks[used] << np.uint32(26) | used
 
-
+# %% ../nbs/lib/16_sketch.ipynb #e1043e9f
 def unpack_distinct(data: bytes) -> Distinct:
     "A HyperLogLog sketch that we or whylogs wrote; raises ValueError or struct.error for anything else."
     size, _, family, log_registers, _, _, number, mode = struct.unpack_from('8B', data)
