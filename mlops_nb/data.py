@@ -65,7 +65,7 @@ def _read_parts(kept: Mapping[str, Any]) -> tuple[Part, ...]:
         raise CorruptError(f'found parts in format {kept.get("format")!r}; expected 1. Upgrade mlops_nb')
     return tuple(Part(**{**p, 'first': _time(p['first']), 'last': _time(p['last'])}) for p in kept['parts'])
 
-# %% ../nbs/lib/22_data.ipynb #88b1ee57
+# %% ../nbs/lib/22_data.ipynb #512c19e8
 @dataclass(frozen=True)
 class Version:
     "A numbered state of a dataset; as text, 'flights@3'."
@@ -84,6 +84,9 @@ class Version:
 
     def __str__(self) -> str:
         return f'{self.dataset}@{self.version}'
+
+    def _repr_html_(self) -> str:
+        return _as_html(self)
 
     @property
     def batches(self) -> tuple[str, ...]:
@@ -377,7 +380,7 @@ def _as_html(version: Version) -> str:
     head = '<tr><th>batch</th><th>rows</th><th>first</th><th>last</th></tr>'
     return f'<b>{html.escape(str(version))}</b><table>{head}{rows}</table><p>{columns}</p>'
 
-# %% ../nbs/lib/22_data.ipynb #7a726817
+# %% ../nbs/lib/22_data.ipynb #f273c5af
 @dataclass(frozen=True, repr=False)
 class Dataset:
     "A version of a dataset, read when asked."
@@ -408,7 +411,7 @@ class Dataset:
         return f'{self.info}: {len(self):,} rows × {len(self.columns)} columns in {batches}'
 
     def _repr_html_(self) -> str:
-        return _as_html(self.info)
+        return self.info._repr_html_()
 
     def arrow(self, columns: Names = None, batches: Names = None) -> pa.Table:
         "Its rows as an Arrow table; all columns and batches, or these."

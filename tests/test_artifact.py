@@ -203,8 +203,9 @@ def test_a_frame_of_a_month_of_flights_is_kept_as_parquet_that_any_program_reads
 
 
 def test_equal_tables_are_kept_once_however_they_were_put_together(store: Store) -> None:
-    table = pa.table({'n': list(range(10)), 'word': list('aabbccddee')})
-    pieces = pa.concat_tables([table.slice(0, 3), table.slice(3, 1), table.slice(4)])
+    size = 200_000  # more than one page of a Parquet file
+    table = pa.table({'n': RANDOM.integers(0, 2**60, size), 'word': [str(i) for i in range(size)]})
+    pieces = pa.concat_tables([table.slice(i, 1111) for i in range(0, size, 1111)])
     assert keep(store, pieces) == keep(store, table)
 
 

@@ -215,6 +215,7 @@ def test_versions_tags_and_lineage_work_on_either_database(settings: Settings) -
     assert load(store, 'rows@reviewed', run='TrainFlow/3').version == 2
     assert list(versions(store).tags) == ['', 'reviewed']
     assert find(store, 'rows@1').parts[0].first == pd.Timestamp('2013-01-01', tz='UTC')
+    assert [e.origin for e in trace(store, 'dataset:rows@2').up] == ['run:IngestFlow/2']
     assert [e.goal for e in trace(store, 'dataset:rows@2').down] == ['run:TrainFlow/3']
     with pytest.raises(NotFoundError, match='expected one of 1, 2, latest, reviewed'):
         load(store, 'rows@3')
