@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['app', 'data_app', 'review_app', 'models_app', 'runs_app', 'AsJson', 'Why', 'PASSED_ON', 'ACTIONS', 'application',
            'show', 'shown', 'become', 'flow', 'options', 'parameter_help', 'run', 'papermill_options', 'execute',
-           'opened', 'list_runs', 'show_run', 'data_versions', 'data_changes', 'data_profile', 'data_lineage',
+           'opened', 'joined', 'list_runs', 'show_run', 'data_versions', 'data_changes', 'data_profile', 'data_lineage',
            'list_reviews', 'review_page', 'decide_command', 'list_models', 'show_model', 'promote_model',
            'rollback_model', 'doctor', 'audit', 'tour', 'main']
 
@@ -201,12 +201,21 @@ def execute(
         source, values, output=output, engine=others['--engine'], timeout=timeout, cwd=folder
     ).check()
 
-# %% ../nbs/lib/70_cli.ipynb #ff5c089c
+# %% ../nbs/lib/70_cli.ipynb #608cf7d7
 def opened() -> Store:
     "The store of the project that the command was typed in."
     from mlops_nb.store import open_store
 
     return open_store(load_settings())
+
+
+def joined(frame: pd.DataFrame, prefix: str) -> pd.Series[str]:
+    "The columns that start with a prefix, as one: 'month=6 depth=4'."
+    names = [name for name in frame.columns if name.startswith(prefix)]
+    return frame[names].apply(
+        lambda row: ' '.join(f'{n.removeprefix(prefix)}={shown(row[n])}' for n in names if row[n] == row[n]),
+        axis=1,
+    )
 
 
 @runs_app.command('list')
@@ -217,11 +226,12 @@ def list_runs(flow: str = '', limit: int = 20, as_json: AsJson = False) -> None:
     """
     from mlops_nb.flow import runs
 
-    show(
-        runs(load_settings(), flow=flow, limit=limit),
-        as_json=as_json,
-        empty='No runs yet: mlops-nb flow --help',
-    )
+    frame = runs(load_settings(), flow=flow, limit=limit)
+    if not as_json and not frame.empty:
+        wide = frame
+        frame = wide[['run', 'status', 'started', 'seconds', 'datasets']]
+        frame = frame.assign(parameters=joined(wide, 'params.'), metrics=joined(wide, 'metrics.'))
+    show(frame, as_json=as_json, empty='No runs yet: mlops-nb flow')
 
 
 @runs_app.command('show')
