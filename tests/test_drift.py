@@ -241,6 +241,14 @@ def test_a_comparison_that_cannot_be_read_is_refused(text: str) -> None:
         drift_from_json(text)
 
 
+def test_a_comparison_of_another_format_is_refused() -> None:
+    batches = normal_batches(5)
+    text = compare(batches[0], batches[1:]).to_json()
+    assert drift_from_json(text.encode()).drifted == ()
+    with pytest.raises(CorruptError, match='another format'):
+        drift_from_json(text.replace('"format":1', '"format":2'))
+
+
 def test_the_same_comparison_gives_the_same_text_in_another_process() -> None:
     code = (
         'from test_drift import compare, normal_batches\n'
