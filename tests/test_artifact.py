@@ -95,7 +95,9 @@ def test_models_of_categories_predict_the_same_after_the_store(store: Store, mod
 
 
 @pytest.mark.parametrize(
-    'function', [os.system, eval, partial(os.system, 'true'), subprocess.run, pickle.loads], ids=str
+    'function',
+    [os.system, eval, partial(os.system, 'true'), subprocess.run, pickle.loads],
+    ids=['os.system', 'eval', 'partial', 'subprocess.run', 'pickle.loads'],
 )
 def test_a_model_file_that_asks_for_a_dangerous_function_is_refused(function: Any) -> None:
     import skops.io
