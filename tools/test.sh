@@ -12,5 +12,5 @@ gate 'format';                          ruff format --check nbs flows examples t
 gate 'types';                           mypy
 gate 'floors';                          python tools/check_floors.py
 gate 'notebooks as modules, and tests'; bash tools/system_packages.sh
-python -m pytest -n 2 --dist worksteal -m 'not slow' --cov --cov-report=term:skip-covered --cov-fail-under=90
+python -m pytest -n 2 --dist loadfile -m 'not slow' --cov --cov-report=term:skip-covered --cov-fail-under=90
 gate 'wheel';                           python tools/check_wheel.py
