@@ -134,6 +134,9 @@ def test_ours_and_whylogs_profiles_merge_in_both_directions(flights: pd.DataFram
             if column.kind == 'number':
                 values = np.sort(both[name].dropna().to_numpy(dtype=float))
                 assert column.mean == pytest.approx(values.mean(), rel=1e-9)
+                assert (column.minimum, column.maximum) == (values[0], values[-1])
+                assert column.components.get('ints/max', values[-1]) == values[-1]
+                assert column.components.get('ints/min', values[0]) == values[0]
                 assert column.deviation == pytest.approx(values.std(ddof=1), rel=1e-9)
                 points = np.quantile(values, POINTS)
                 error = np.abs(column.cdf(points) - np.searchsorted(values, points, 'right') / len(values))
@@ -170,7 +173,7 @@ def test_a_year_of_days_merges_within_the_error_of_the_sketch_at_once_and_in_a_c
     for merged in merge_quantiles(sketches), chain:
         assert merged.count == len(values)
         error = np.abs(merged.cdf(points) - np.searchsorted(values, points, 'right') / len(values))
-        assert error.max() < 0.005
+        assert error.max() < 0.002  # 0.006 if every merge left out the same of each two values
 
 
 def test_the_same_rows_give_the_same_bytes_in_every_process() -> None:
