@@ -267,28 +267,32 @@ def draw_numbers(
     before, now = pooled_shares(reference, edges[1:-1]), pooled_shares([batch], edges[1:-1])
     return Picture(tuple(edges.tolist()), (), tuple(before.tolist()), tuple(now.tolist()))
 
-# %% ../nbs/lib/26_change.ipynb #ff8ebd76
+# %% ../nbs/lib/26_change.ipynb #3b71995e
 def draw_categories(
     batch: ColumnProfile,
     reference: Sequence[ColumnProfile],
+    *,
+    first: Sequence[str] = (),  # values to begin with
 ) -> Picture:
     "The most frequent values of either side, and the rest."
     before, now = pooled_frequent(reference), batch.frequent
     rows, rows_now = sum(map(values_of, reference)), max(1, values_of(batch))
     shares = {item: (before[item] / rows, now.get(item, 0) / rows_now) for item in {*before, *now}}
-    chosen = sorted(shares, key=lambda item: (-max(shares[item]), item))[: 12 if len(shares) <= 12 else 11]
+    frequent = sorted(shares, key=lambda item: (-max(shares[item]), item))
+    chosen = list(dict.fromkeys([*first, *frequent]))[: 12 if len(shares) <= 12 else 11]
     left, right = [shares[item][0] for item in chosen], [shares[item][1] for item in chosen]
     if len(shares) > len(chosen):
         chosen, left, right = [*chosen, 'all others'], [*left, 1 - sum(left)], [*right, 1 - sum(right)]
     return Picture((), tuple(chosen), tuple(max(0.0, x) for x in left), tuple(max(0.0, x) for x in right))
 
-# %% ../nbs/lib/26_change.ipynb #17e852f7
+# %% ../nbs/lib/26_change.ipynb #adef4866
 @dataclass(frozen=True)
 class Test:
     "One question asked of one column."
 
     p: float  # how often a normal batch answers like this
     change: str  # what changed, if it did
+    items: tuple[str, ...] = ()  # the values that it is about
 
 # %% ../nbs/lib/26_change.ipynb #7b1b57f6
 @dataclass(frozen=True)
@@ -321,7 +325,7 @@ def compare_numbers(
     normal = normal_variation(leave_one_out(counts))
     return Compared(now, total, normal, change, draw_numbers(batch, reference))
 
-# %% ../nbs/lib/26_change.ipynb #aba3a2a1
+# %% ../nbs/lib/26_change.ipynb #ac9aec82
 def ask_unseen(
     batch: ColumnProfile,
     reference: Sequence[ColumnProfile],
@@ -331,11 +335,13 @@ def ask_unseen(
     unseen = {item: count for item, count in batch.frequent.items() if item not in known}
     rows = sum(unseen.values())
     p = unseen_p(rows, values_of(batch), reference=[column.frequent for column in reference])
-    names = ', '.join(label(item, 40) for item in sorted(unseen, key=lambda item: (-unseen[item], item))[:3])
+    items = sorted(unseen, key=lambda item: (-unseen[item], item))
+    names = ', '.join(label(item, 40) for item in items[:3])
     more = f' and {len(unseen) - 3:,} more' if len(unseen) > 3 else ''
-    return Test(p, f'{names}{more} never seen before, in {rows:,} {"row" if rows == 1 else "rows"}')
+    says = f'{names}{more} never seen before, in {rows:,} {"row" if rows == 1 else "rows"}'
+    return Test(p, says, tuple(items[:3]))
 
-# %% ../nbs/lib/26_change.ipynb #18df850e
+# %% ../nbs/lib/26_change.ipynb #beeaae5d
 def ask_vanished(
     batch: ColumnProfile,
     reference: Sequence[ColumnProfile],
@@ -353,9 +359,9 @@ def ask_vanished(
     if not gone:
         return Test(1.0, '')
     name = min(gone, key=lambda item: (gone[item], item))
-    return Test(gone[name][0], f'{label(name, 40)} is gone, so far {percent(gone[name][1])}')
+    return Test(gone[name][0], f'{label(name, 40)} is gone, so far {percent(gone[name][1])}', (name,))
 
-# %% ../nbs/lib/26_change.ipynb #cbae2512
+# %% ../nbs/lib/26_change.ipynb #9e508dbe
 def compare_categories(
     batch: ColumnProfile,
     reference: Sequence[ColumnProfile],
@@ -366,8 +372,11 @@ def compare_categories(
         least_share([*reference, batch]),
         not any(column.offset for column in [*reference, batch]),
     )
-    items, picture = category_items(total, rows, least=least), draw_categories(batch, reference)
+    items = category_items(total, rows, least=least)
     tests = (ask_unseen(batch, reference), ask_vanished(batch, reference, items=items)) if counted else ()
+    picture = draw_categories(
+        batch, reference, first=[i for test in tests if test.p < 0.01 for i in test.items]
+    )
     if not items:
         return Compared(np.array([]), np.array([]), normal_variation([]), '', picture, tests)
     now = category_counts(batch.frequent, values_of(batch), items=items)

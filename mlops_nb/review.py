@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from mlops_nb.profile import Profile
 
 # %% auto #0
-__all__ = ['MOST_DRAWN', 'MOST_LISTED', 'ACTIONS', 'DECISIONS', 'END', 'Row', 'page_row', 'drawn_columns', 'draw', 'Command',
-           'commands', 'report_html', 'Decision', 'decisions', 'Report', 'find_report', 'report', 'check_decision',
-           'decide', 'muted', 'accepted', 'reference_batches']
+__all__ = ['MOST_DRAWN', 'MOST_LISTED', 'ACTIONS', 'DECISIONS', 'END', 'Row', 'page_row', 'place', 'drawn_columns', 'draw',
+           'Command', 'commands', 'report_html', 'Decision', 'decisions', 'Report', 'find_report', 'report',
+           'check_decision', 'decide', 'muted', 'accepted', 'reference_batches']
 
 # %% ../nbs/lib/51_review.ipynb #438f36d9
 MOST_DRAWN = 12  # panels of the picture
@@ -76,7 +76,17 @@ def page_row(
     name = label(column.column, 80)
     return Row(name, column.reason, p, distance, usual, missing, column.drifted, column.muted, quiet)
 
-# %% ../nbs/lib/51_review.ipynb #b2a29aee
+# %% ../nbs/lib/51_review.ipynb #f04acc9c
+def place(
+    column: ColumnDrift,
+    alpha: float,
+) -> int:
+    "Where in the table: drifted, muted but changed, all others, muted."
+    if column.muted:
+        return 1 if column.fact or column.p <= alpha else 3
+    return 0 if column.drifted else 2
+
+
 def drawn_columns(
     drift: Drift,
 ) -> list[ColumnDrift]:
@@ -136,7 +146,7 @@ def commands(
         found.append(Command(f'{shlex.join(words)} --why "…"', text))
     return found
 
-# %% ../nbs/lib/51_review.ipynb #2cde47ba
+# %% ../nbs/lib/51_review.ipynb #bb45d484
 def report_html(
     drift: Drift,
     *,
@@ -145,13 +155,13 @@ def report_html(
     run: str = '',
 ) -> str:  # a whole page
     "A comparison as a page; the decisions come in when it is shown."
-    columns = sorted(drift.columns, key=lambda one: not (one.drifted or one.muted))
+    columns = sorted(drift.columns, key=lambda one: place(one, drift.alpha))
     rows, (wide, narrow), shown = (
         [page_row(column) for column in columns],
         draw(drift),
         len(drawn_columns(drift)),
     )
-    opened = max(MOST_LISTED, sum(row.drifted or row.muted for row in rows))
+    opened = max(MOST_LISTED, sum(place(column, drift.alpha) < 2 for column in columns))
     names, left = drift.reference, len(drift.drifted) - shown
     return render(
         'drift_report.html', title=f'{model} {drift.batch}: drift', drift=drift,
