@@ -1,4 +1,4 @@
-"""The worked example on real flights: nothing leaks, nothing is dropped silently, the model is good enough."""
+"""The worked example on real flights: nothing leaks, nothing is dropped silently, the model is good."""
 
 from __future__ import annotations
 
