@@ -77,7 +77,7 @@ def from_arrow(
             frame[name] = frame[name].astype(object).where(frame[name].notna(), None)
     return frame
 
-# %% ../nbs/lib/21_artifact.ipynb #76a6d197
+# %% ../nbs/lib/21_artifact.ipynb #11f862f4
 def _frame_table(
     frame: pd.DataFrame,
 ) -> pa.Table:  # raises ValueError with the reason
@@ -94,6 +94,9 @@ def _frame_table(
     nested = [field.name for field in table.schema if pa.types.is_nested(field.type)]
     if nested:
         raise ValueError(f'a cell holds more than one value in column {", ".join(nested)}')
+    types = [field.type for field in table.schema]
+    if any(pa.types.is_dictionary(kind) and pa.types.is_null(kind.value_type) for kind in types):
+        raise ValueError('it has a category without any value, which Parquet does not know')
     if not (back.columns.equals(frame.columns) and back.index.equals(frame.index)):
         raise ValueError('its columns or its index would come back different')
     if list(back.dtypes) != list(frame.dtypes):

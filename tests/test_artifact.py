@@ -195,6 +195,13 @@ def test_any_frame_comes_back_as_it_was_or_is_not_kept_as_parquet(
     pd.testing.assert_frame_equal(fetch(store, kept), frame)
 
 
+def test_a_category_without_any_value_keeps_its_type(store: Store) -> None:
+    frame = pd.DataFrame({'empty': pd.Series([], dtype='category')})
+    with pytest.warns(UserWarning, match='category without any value'):
+        kept = keep(store, frame)
+    pd.testing.assert_frame_equal(fetch(store, kept), frame)
+
+
 def test_a_frame_of_a_month_of_flights_is_kept_as_parquet_that_any_program_reads(store: Store) -> None:
     import pyarrow.parquet as pq
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from traitlets.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = sorted((ROOT / 'nbs' / 'lib').glob('*.ipynb'))
@@ -42,7 +43,12 @@ def as_module(path: Path) -> nbformat.NotebookNode:
 
 @pytest.mark.parametrize('path', LIBRARY, ids=lambda path: path.stem)
 def test_a_library_notebook_runs_on_the_installed_module(path: Path) -> None:
-    client = NotebookClient(as_module(path), timeout=300, resources={'metadata': {'path': str(path.parent)}})
+    client = NotebookClient(
+        as_module(path),
+        timeout=300,
+        resources={'metadata': {'path': str(path.parent)}},
+        config=Config({'KernelManager': {'shutdown_wait_time': 60}}),  # it writes its coverage when it ends
+    )
     client.execute(env={**os.environ, 'PYTHONHASHSEED': '0'})
 
 

@@ -8,6 +8,7 @@ import random
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -154,12 +155,9 @@ def test_a_model_file_with_one_changed_byte_is_refused(
 ) -> None:
     folder = tmp_path / 'flights'
     shutil.copytree(tour[0], folder)
-    (version,) = [
-        v
-        for v in json.loads(mlops('models', 'list', 'late', '--json', folder=folder).stdout)
-        if v['version'] == 2
-    ]
-    (file,) = (folder / '.mlops_nb' / 'files').rglob(f'{version["digest"][2:]}*')
+    catalogue = sqlite3.connect(folder / '.mlops_nb' / 'catalogue.db')
+    ((digest,),) = catalogue.execute("select file from model_version where version = 2")
+    file = folder / '.mlops_nb' / 'files' / digest[:2] / digest[2:]
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.chmod(0o644)

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=.venv/bin
-export PATH="$PWD/$bin:$PATH"
+export PATH="$PWD/$bin:$PATH" COVERAGE_FILE="$PWD/.coverage"
 gate() { printf '\n== %s\n' "$1"; }
 
 gate 'package and notebooks in step';   python tools/check_sync.py
