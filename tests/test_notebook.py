@@ -181,11 +181,21 @@ def test_an_injected_notebook_is_valid_with_and_without_cell_ids(tmp_path):
     nbformat.validate(inject(as_notebook(notebook, Path('x.ipynb')), {'x': 2}).content)
 
 
+WRITE_ON_A_FULL_DISK = """
+import resource, signal, sys
+from mlops_nb.notebook import as_notebook, write_notebook
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+cell = {'cell_type': 'markdown', 'metadata': {}, 'source': 'long' * 100_000}
+write_notebook({'nbformat': 4, 'nbformat_minor': 4, 'metadata': {}, 'cells': [cell]}, sys.argv[1])
+"""
+
+
 def test_a_notebook_that_cannot_be_written_leaves_the_old_one(tmp_path):
     path = save(tmp_path / 'a.ipynb', code('x = 1'))
     before = path.read_bytes()
-    with pytest.raises(TypeError):
-        write_notebook({'nbformat': 4, 'cells': [], 'metadata': {'x': object()}}, path)
+    done = subprocess.run([sys.executable, '-c', WRITE_ON_A_FULL_DISK, path], capture_output=True, text=True)
+    assert 'File too large' in done.stderr
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ['a.ipynb']
 
