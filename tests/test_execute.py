@@ -61,10 +61,10 @@ def run(*sources, **options):
 """
 
 
-def python(source, folder):
+def python(source, folder, **options):
     "Run a program of its own, in which there is `run`."
     command = [sys.executable, '-c', PROGRAM + source]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, **options)
 
 
 @pytest.fixture
@@ -343,11 +343,10 @@ def test_progress_is_not_an_output_of_the_notebook(capfd):
 
 def test_a_notebook_reads_nothing_of_what_is_meant_for_its_caller(tmp_path):
     source = """
-done = run('import os, sys; print([sys.stdin.read(), os.read(0, 9)])\\n!cat')
+done = run('import os, subprocess, sys; print([sys.stdin.read(), os.read(0, 9)]); subprocess.run("cat")')
 print(done.notebook['cells'][0]['outputs'][0]['text'], sys.stdin.read())
 """
-    command = [sys.executable, '-c', PROGRAM + source]
-    done = subprocess.run(command, cwd=tmp_path, input='for the caller', capture_output=True, text=True)
+    done = python(source, tmp_path, input='for the caller')
     assert done.stdout == "['', b'']\n for the caller\n", done.stderr
 
 
