@@ -341,15 +341,6 @@ def test_progress_is_not_an_output_of_the_notebook(capfd):
     assert capfd.readouterr().out == '0 of 2\n1 of 2\n2 of 2\n'
 
 
-def test_a_notebook_reads_nothing_of_what_is_meant_for_its_caller(tmp_path):
-    source = """
-done = run('import os, subprocess, sys; print([sys.stdin.read(), os.read(0, 9)]); subprocess.run("cat")')
-print(done.notebook['cells'][0]['outputs'][0]['text'], sys.stdin.read())
-"""
-    done = python(source, tmp_path, input='for the caller')
-    assert done.stdout == "['', b'']\n for the caller\n", done.stderr
-
-
 class Big:
     "Something that is noticed when it goes."
 
