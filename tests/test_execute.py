@@ -341,6 +341,15 @@ def test_progress_is_not_an_output_of_the_notebook(capfd):
     assert capfd.readouterr().out == '0 of 2\n1 of 2\n2 of 2\n'
 
 
+def test_a_notebook_reads_nothing_of_what_is_meant_for_its_caller(tmp_path):
+    source = """
+done = run('import os, subprocess, sys; print([sys.stdin.read(), os.read(0, 9)]); subprocess.run("cat")')
+print(done.notebook['cells'][0]['outputs'][0]['text'], sys.stdin.read())
+"""
+    done = python(source, tmp_path, input='for the caller')
+    assert done.stdout == "['', b'']\n for the caller\n", done.stderr
+
+
 class Big:
     "Something that is noticed when it goes."
 
@@ -469,15 +478,20 @@ run('print(1)', stubborn, output='out.ipynb', timeout=0.1)
     assert [o['output_type'] for c in cells for o in c.get('outputs', ())] == ['stream', 'error']
 
 
-@pytest.mark.parametrize('limit', [0.3, 60])
+@pytest.mark.parametrize('limit', [1, 60])
 def test_an_alarm_of_somebody_else_stays_set(limit):
-    rang = []
-    before = signal.signal(signal.SIGALRM, lambda *a: rang.append(1))
+    def theirs(number, frame):
+        raise AssertionError('rang too early')
+
+    def set_alarm(done, total):
+        if done == 0:
+            signal.setitimer(signal.ITIMER_REAL, 30)
+
+    before = signal.signal(signal.SIGALRM, theirs)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.5)
-        assert run('1', timeout=limit).error is None
-        while not rang:
-            signal.pause()
+        assert run('1', timeout=limit, progress=set_alarm).error is None
+        assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 30
+        assert signal.getsignal(signal.SIGALRM) is theirs
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
