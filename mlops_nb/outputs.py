@@ -19,7 +19,7 @@ from typing import Any, Literal
 from .core import NotebookError
 
 # %% auto #0
-__all__ = ['Output', 'CellError', 'report', 'Outputs', 'clear', 'add_text', 'update', 'show', 'ByteStream', 'Stream',
+__all__ = ['Output', 'CellError', 'report', 'Outputs', 'clear', 'add_text', 'update', 'show', 'collect', 'ByteStream', 'Stream',
            'Descriptors', 'captured']
 
 # %% ../nbs/lib/34_outputs.ipynb #29ddfdd5
@@ -158,6 +158,25 @@ def show(
         if name:
             update(outputs, name, output)
             outputs.shown.setdefault(name, []).append(outputs.cell[-1])
+
+# %% ../nbs/lib/34_outputs.ipynb #b9514c6e
+def collect(
+    outputs: Outputs,
+    kind: str,  # a message's type, such as 'display_data'
+    *,
+    content: Mapping[str, Any],  # packed
+) -> None:
+    "Put a message where it belongs in the notebook."
+    name = (content.get('transient') or {}).get('display_id', '')
+    output: Output = {'output_type': kind, **{k: v for k, v in content.items() if k != 'transient'}}
+    if kind == 'clear_output':
+        clear(outputs, wait=content['wait'])
+    elif kind == 'update_display_data':
+        update(outputs, name, output)
+    elif kind == 'stream':
+        add_text(outputs, content['name'], content['text'])
+    elif kind in ('display_data', 'execute_result', 'error'):
+        show(outputs, output, name=name)
 
 # %% ../nbs/lib/34_outputs.ipynb #ae93542d
 class ByteStream(io.RawIOBase):
