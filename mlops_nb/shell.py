@@ -65,9 +65,11 @@ class CollectingSession(Session):
             collect(self.outputs, message['header']['msg_type'], content=packed(message['content']))
         return message
 
-# %% ../nbs/lib/35_shell.ipynb #38e7f722
+# %% ../nbs/lib/35_shell.ipynb #09b9efda
 class NotebookShell(ZMQInteractiveShell):
     "A kernel's shell without the kernel."
+
+    interruption: Interruption | None = None  # of the cell that runs
 
     def init_virtualenv(self) -> None:
         "Nothing: this process has its packages."
@@ -75,6 +77,12 @@ class NotebookShell(ZMQInteractiveShell):
     def enable_gui(self, gui: Any = None) -> None:
         "Nothing: there is no screen."
         self.active_eventloop = gui
+
+    def showtraceback(self, *details: Any, **options: Any) -> None:
+        "Show an error, undisturbed by the signal that it may come from."
+        if self.interruption and self.interruption.cause:
+            self.interruption.heard = True
+        super().showtraceback(*details, **options)
 
 
 NotebookShell.__name__ = NotebookShell.__qualname__ = ZMQInteractiveShell.__name__
@@ -131,7 +139,7 @@ def error_of(
     exited = isinstance(exception, SystemExit) and value in ('', '0', 'None')
     return CellError(name, value, why='exited' if exited else 'raised')
 
-# %% ../nbs/lib/35_shell.ipynb #6fea4719
+# %% ../nbs/lib/35_shell.ipynb #36104825
 @dataclass
 class Interruption:
     "What stops one cell from outside."
@@ -141,10 +149,13 @@ class Interruption:
     give_up: Callable[[CellError], None]  # ends the process
     task: asyncio.Task[Any] | None = None  # the cell
     cause: BaseException | None = None  # what came first
+    heard: bool = False  # it has ended the cell's own code
     patience: int = 10  # alarms
 
     def arrived(self, number: int, frame: FrameType | None) -> None:
         "Handle a signal; raises what it means where the cell is."
+        if self.heard:
+            return
         late = CellTimeout(f'the cell took longer than its time limit, {self.timeout:g} s')
         kind = late if number == signal.SIGALRM else KeyboardInterrupt()
         self.cause = self.cause or kind
@@ -226,7 +237,7 @@ async def execute(shell: NotebookShell, source: str) -> Any:  # IPython's Execut
         shell.events.trigger('post_run_cell', result)
     return result
 
-# %% ../nbs/lib/35_shell.ipynb #6c14c197
+# %% ../nbs/lib/35_shell.ipynb #991cdc34
 def run_source(
     shell: NotebookShell,
     source: str,
@@ -234,7 +245,7 @@ def run_source(
     interruption: Interruption,
 ) -> CellError | None:
     "Run the text of a cell to its end, or to what stops it."
-    loop = interruption.loop
+    loop, shell.interruption = interruption.loop, interruption
     task = interruption.task = loop.create_task(execute(shell, source))
     while not task.done():
         with suppress(KeyboardInterrupt):
