@@ -51,7 +51,7 @@ def distribution(
     counts: ArrayLike,  # how often each occurs
 ) -> Components:
     "How numbers are distributed."
-    x, n = np.asarray(values, dtype=np.float64), np.asarray(counts, dtype=np.int64)
+    x, n = np.asarray(values, dtype=np.float64) + 0.0, np.asarray(counts, dtype=np.int64)  # -0.0 is 0.0
     shares = n / max(1, n.sum())
     mean = float((x * shares).sum())
     m2 = float((n * (x - mean) ** 2).sum())

@@ -130,7 +130,8 @@ def merge_quantiles(
         alone = len(levels[full]) & 1  # of an odd number, the first stays
         levels[full + 1] = np.sort(np.concatenate([levels[full + 1], levels[full][alone + second :: 2]]))
         levels[full], second = levels[full][:alone], 1 - second
-    return Quantiles(min(p.minimum for p in parts), max(p.maximum for p in parts), tuple(levels), size)
+    ends = min(p.minimum for p in parts) + 0.0, max(p.maximum for p in parts) + 0.0
+    return Quantiles(*ends, tuple(level + 0.0 for level in levels), size)  # -0.0 is 0.0, in any order
 
 # %% ../nbs/lib/16_sketch.ipynb #827a7dbd
 STRUCTURE = '<BBBBHBBQHBBxxxx'

@@ -176,6 +176,13 @@ def test_a_year_of_days_merges_within_the_error_of_the_sketch_at_once_and_in_a_c
         assert error.max() < 0.002  # 0.006 if every merge left out the same of each two values
 
 
+def test_zeros_of_both_signs_give_the_same_bytes_however_they_are_ordered_and_merged() -> None:
+    zeros = np.tile([0.0, -0.0, 1.0], 700)
+    parts = [profile_table(pa.table({'x': values})) for values in (zeros, -zeros, zeros[:500], [-0.0], [0.0])]
+    assert merge(parts).to_bytes() == merge(parts[::-1]).to_bytes()
+    assert parts[3].to_bytes() == parts[4].to_bytes()
+
+
 def test_the_same_rows_give_the_same_bytes_in_every_process() -> None:
     code = (
         'import hashlib, pyarrow as pa; from mlops_nb.profile import merge, profile_table\n'
