@@ -182,6 +182,7 @@ def run_step(
         'engine': settings.engine,
         'timeout': settings.timeout,
         'path': [settings.root],
+        'cwd': notebook.path.parent,  # as in JupyterLab
     }
     if settings.engine == 'in-process':
         with attached(context):

@@ -17,8 +17,9 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from mlops_nb.core import CorruptError
-from mlops_nb.drift import ColumnDrift, compare, drift_from_json
+from mlops_nb.drift import compare
 from mlops_nb.profile import Profile, profile_table
+from mlops_nb.verdict import ColumnDrift, drift_from_json
 
 Change = Callable[[pd.DataFrame], pd.DataFrame]
 

@@ -24,7 +24,7 @@ from mlops_nb.core import (
     UsageError,
     load_settings,
 )
-from mlops_nb.drift import Drift, compare
+from mlops_nb.drift import compare
 from mlops_nb.profile import Profile, profile_table, save_profile
 from mlops_nb.review import (
     ACTIONS,
@@ -38,6 +38,7 @@ from mlops_nb.review import (
     report,
 )
 from mlops_nb.store import Store, check, drift_report, open_store
+from mlops_nb.verdict import Drift
 
 
 def month(number: int, *, shift: float = 0.0, letters: str = 'abc') -> Profile:

@@ -8,13 +8,13 @@ PACKAGE = Path(__file__).resolve().parent.parent / 'mlops_nb'
 FLOORS: dict[str, int] = {
     name: floor
     for floor, names in {
-        0: 'core figures',
-        1: 'store audit values notebook contract page sketch profile_file column',
-        2: 'profile artifact data lineage features distance column change',
-        3: 'outputs shell restore execute step drift performance',
+        0: 'core figures tables',
+        1: 'store audit values notebook contract page sketch profile_file column periods',
+        2: 'profile artifact data lineage features distance change verdict comparison guess',
+        3: 'outputs shell restore execute step drift_page drift performance',
         4: 'gates slices registry launch',
         5: 'flow review',
-        7: 'cli tour papermill_engine',
+        7: 'console cli_start cli tour papermill_engine',
     }.items()
     for name in names.split()
 }
