@@ -5,6 +5,7 @@
 # %% ../nbs/lib/70_cli.ipynb #33311b6d
 from __future__ import annotations
 
+import ast
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from .cli_start import drift_app, welcome
+from .cli_start import drift_app, new, welcome
 from .console import PASSED_ON, AsJson, Why, application, show, shown
 from .core import MlopsError, Settings, SettingsError, UsageError, find_root, load_settings
 from .launch import flow_command, flow_files
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
     from mlops_nb.store import Store
 
 # %% auto #0
-__all__ = ['app', 'data_app', 'review_app', 'models_app', 'runs_app', 'PROJECT', 'ACTIONS', 'become', 'flow', 'options',
-           'parameter_help', 'follow', 'project_of', 'run', 'papermill_options', 'execute', 'opened', 'joined',
-           'list_runs', 'show_run', 'data_versions', 'data_changes', 'data_profile', 'data_lineage', 'list_reviews',
-           'review_page', 'decide_command', 'list_models', 'show_model', 'promote_model', 'rollback_model', 'doctor',
-           'audit', 'tour', 'main']
+__all__ = ['app', 'data_app', 'review_app', 'models_app', 'runs_app', 'PROJECT', 'ACTIONS', 'become', 'follow', 'followed',
+           'flow_class', 'what_next', 'flow', 'options', 'parameter_help', 'project_of', 'run', 'papermill_options',
+           'execute', 'opened', 'joined', 'list_runs', 'show_run', 'data_versions', 'data_changes', 'data_profile',
+           'data_lineage', 'list_reviews', 'review_page', 'decide_command', 'list_models', 'show_model',
+           'promote_model', 'rollback_model', 'doctor', 'audit', 'tour', 'main']
 
 # %% ../nbs/lib/70_cli.ipynb #e583ad6e
 app = application('The whole life of a machine-learning model, in notebooks. Start with: mlops-nb')
@@ -46,6 +47,7 @@ app.add_typer(review_app, name='review')
 app.add_typer(models_app, name='models')
 app.add_typer(runs_app, name='runs')
 app.callback(invoke_without_command=True, no_args_is_help=False)(welcome)
+app.command()(new)
 
 # %% ../nbs/lib/70_cli.ipynb #a2a71e27
 def become(settings: Settings, command: Sequence[str], *, environment: Mapping[str, str]) -> NoReturn:
@@ -53,6 +55,49 @@ def become(settings: Settings, command: Sequence[str], *, environment: Mapping[s
     sys.stdout.flush()
     os.chdir(settings.root)
     os.execve(command[0], list(command), dict(environment))
+
+
+def follow(settings: Settings, command: Sequence[str], *, environment: Mapping[str, str]) -> int:
+    "Run another program to its end, in the project's folder; interrupts are for it to handle."
+    process = subprocess.Popen(command, cwd=settings.root, env=dict(environment))
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        code = process.wait()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return code if code >= 0 else 128 - code
+
+
+def followed(
+    settings: Settings,
+    name: str,  # of the flow
+    *,
+    arguments: Sequence[str],  # with `run` or `resume` among them
+    environment: Mapping[str, str],
+) -> tuple[int, str]:  # exit code, and the run's number; '' where none began
+    "Run a flow to its end."
+    at = next(i for i, word in enumerate(arguments) if word in ('run', 'resume')) + 1
+    with tempfile.TemporaryDirectory() as folder:
+        kept = Path(folder, 'run')  # where Metaflow writes which run it is
+        words = [*arguments[:at], '--run-id-file', str(kept), *arguments[at:]]
+        command, variables = flow_command(settings, name, arguments=words)
+        code = follow(settings, command, environment={**variables, **environment})
+        return code, kept.read_text().strip() if kept.exists() else ''
+
+
+def flow_class(path: Path) -> str:
+    "The name of the flow in a file."
+    tree = ast.parse(path.read_text(encoding='utf-8'))
+    names = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+    return names[-1] if names else path.stem
+
+
+def what_next(settings: Settings, run: str) -> str:
+    "What a run that ended well has made, and what to type now."
+    from mlops_nb import next_steps
+    from mlops_nb.store import open_store
+
+    return next_steps.shown(next_steps.next_steps(open_store(settings), run))
 
 
 @app.command(context_settings=PASSED_ON)
@@ -67,8 +112,16 @@ def flow(context: typer.Context, name: Annotated[str, typer.Argument()] = '') ->
             print(f'  {known:10} {path.read_text(encoding="utf-8").splitlines()[0].strip(chr(34))}')
         return
     settings = load_settings()
-    command, environment = flow_command(settings, name, arguments=context.args)
-    become(settings, command, environment=environment)
+    if not set(context.args) & {'run', 'resume'} or '--run-id-file' in context.args:
+        command, environment = flow_command(settings, name, arguments=context.args)
+        become(settings, command, environment=environment)
+    code, number = followed(settings, name, arguments=context.args, environment={})
+    flow_name = flow_class(flow_files(settings)[name])
+    if number and not code:
+        print(f'\n{what_next(settings, f"{flow_name}/{number}")}')
+    elif number:
+        print(f'\nNext:\n  mlops-nb flow {name} resume\n      goes on from the step that failed, once mended')
+    raise typer.Exit(code)
 
 # %% ../nbs/lib/70_cli.ipynb #549cc2cf
 def options(arguments: Sequence[str]) -> dict[str, str]:
@@ -96,17 +149,6 @@ def parameter_help(path: Path) -> str:
         default = 'required' if one.default is REQUIRED else f'default {one.default!r}'
         lines.append(f'  --{one.name} {one.type}  {one.help} ({default})')
     return '\n'.join(lines if len(lines) > 2 else [*lines, '  This notebook has no parameters.'])
-
-
-def follow(settings: Settings, command: Sequence[str], *, environment: Mapping[str, str]) -> int:
-    "Run another program to its end, in the project's folder; interrupts are for it to handle."
-    process = subprocess.Popen(command, cwd=settings.root, env=dict(environment))
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        code = process.wait()
-    finally:
-        signal.signal(signal.SIGINT, before)
-    return code if code >= 0 else 128 - code
 
 
 PROJECT = """\
@@ -152,14 +194,8 @@ def run(context: typer.Context, notebook: Annotated[str, typer.Argument()] = '')
     ours, theirs = context.args[:cut], context.args[cut + 1 :]
     check_values(source, options(ours))
     settings = project_of(path)
-    with tempfile.TemporaryDirectory() as folder:
-        kept = Path(folder, 'run')  # where Metaflow writes which run it is
-        command, environment = flow_command(
-            settings, 'notebook', arguments=['run', '--run-id-file', str(kept), *ours, *theirs]
-        )
-        environment['MLOPS_NB_NOTEBOOK'] = os.path.relpath(path, settings.root)
-        code = follow(settings, command, environment=environment)
-        number = kept.read_text().strip() if kept.exists() else ''
+    where = {'MLOPS_NB_NOTEBOOK': os.path.relpath(path, settings.root)}
+    code, number = followed(settings, 'notebook', arguments=['run', *ours, *theirs], environment=where)
     if number:
         spec = f'NotebookFlow/{number}'
         print(f'\nKept as run {spec}: parameters, outputs and figures.\nIn {settings.root}:')
@@ -401,7 +437,11 @@ def show_model(spec: str) -> None:
 
 
 @models_app.command('promote')
-def promote_model(spec: str, alias: str, why: Why) -> None:
+def promote_model(
+    spec: str,
+    alias: str,
+    why: Annotated[str, typer.Option(help='The reason, for the audit chain.')] = 'no reason given',
+) -> None:
     """Point an alias at a version that passed its gates.
 
     Example: mlops-nb models promote late@2 champion --why "better on the last three months"
@@ -409,9 +449,11 @@ def promote_model(spec: str, alias: str, why: Why) -> None:
     from mlops_nb.registry import promote
 
     store = opened()
-    promote(store, spec, alias, why=why)
-    back = f'mlops-nb models rollback {spec.partition("@")[0]} {alias} --why "..."'
-    print(f'{spec} is now {alias}. To go back: {back}')
+    move = promote(store, spec, alias, why=why)
+    if move.previous is None:
+        print(f'{spec} is now {alias}. Next: mlops-nb flow score run')
+    else:
+        print(f'{spec} is now {alias}. To go back: mlops-nb models rollback {move.model} {alias} --why "..."')
 
 
 @models_app.command('rollback')

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import pyarrow as pa
@@ -15,11 +15,13 @@ import pyarrow.compute as pc
 
 from .contract import TYPES, Column, Contract
 from .core import UsageError
+from .periods import event_times
+from .tables import plain
 
 # %% auto #0
 __all__ = ['ROLES', 'COMPARED', 'PERSONAL', 'ID_NAME', 'FEW', 'TIME_TEXT', 'Guess', 'snake', 'personal_reason', 'whole_role',
            'text_role', 'looks_like_time', 'role_of', 'guess_column', 'guess', 'shown_values', 'drafted_type',
-           'drafted_column', 'draft']
+           'drafted_column', 'key_of', 'as_drafted', 'draft']
 
 # %% ../nbs/lib/29_guess.ipynb #6fb5bb74
 ROLES: Final[Mapping[str, str]] = {
@@ -147,10 +149,7 @@ def guess_column(
     values: pa.ChunkedArray,
 ) -> Guess:
     "What a column seems to be, and why."
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
-    if pa.types.is_large_string(values.type):
-        values = values.cast(pa.string())
+    values = plain(values)
     return Guess(name, *role_of(name, values), personal_reason(name, values))
 
 
@@ -175,18 +174,12 @@ def drafted_type(kind: pa.DataType, role: str) -> str:  # one of TYPES; '': none
         return 'float'
     if pa.types.is_integer(kind) or pa.types.is_boolean(kind):
         return 'int' if pa.types.is_integer(kind) else 'bool'
-    return (
-        'string'
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)
-        else ''
-    )
+    return 'string' if pa.types.is_string(kind) or pa.types.is_null(kind) else ''
 
 
 def drafted_column(guess: Guess, values: pa.ChunkedArray, *, needed: bool) -> Column | None:
     "A column of the contract; None where no type fits."
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
-    kind = drafted_type(values.type, guess.role)
+    kind = drafted_type(plain(values).type, guess.role)
     if not kind:
         return None
     description = f'{guess.role}: {guess.why}{shown_values(guess, values)}'
@@ -200,6 +193,27 @@ def drafted_column(guess: Guess, values: pa.ChunkedArray, *, needed: bool) -> Co
     )
 
 
+def key_of(table: pa.Table, guesses: tuple[Guess, ...]) -> str:  # '' for none
+    "The identifier that names each row."
+    for one in guesses:
+        named = one.role == 'identifier' and re.search(ID_NAME, snake(one.column))
+        if named and pc.count_distinct(table[one.column]).as_py() == len(table):
+            return one.column
+    return ''
+
+
+def as_drafted(guess: Guess, table: pa.Table, *, time: str) -> Guess:
+    "The guess, with the event time told, and without times that nobody can read in one way."
+    if guess.column == time:
+        return replace(guess, role='time', why='when each row happened')
+    if guess.role == 'time' and pa.types.is_string(plain(table[guess.column]).type):
+        try:
+            event_times(table, guess.column)
+        except UsageError:
+            return replace(guess, role='text', why=f'{guess.why}, in no form that can be read in one way')
+    return guess
+
+
 def draft(
     table: pa.Table,
     dataset: str,
@@ -207,9 +221,10 @@ def draft(
     time: str = '',  # the column of when a row happened
 ) -> Contract:  # raises UsageError
     "A contract, drafted from a table: whatever a later batch may lack, may be missing."
-    guesses = guess(table)
-    columns = [drafted_column(one, table[one.column], needed=one.column == time) for one in guesses]
+    guesses = tuple(as_drafted(one, table, time=time) for one in guess(table))
+    key = key_of(table, guesses)
+    columns = [drafted_column(one, table[one.column], needed=one.column in (time, key)) for one in guesses]
     kept = tuple(column for column in columns if column)
     if not kept:
         raise UsageError(f'found no column in {dataset} of a type that a contract knows: {", ".join(TYPES)}')
-    return Contract(dataset, kept, event_time=time)
+    return Contract(dataset, kept, key=(key,) if key else (), event_time=time)

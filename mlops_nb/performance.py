@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mlops_nb.store import Store
 
 # %% auto #0
-__all__ = ['labelled', 'calibration_curve', 'calibration_error', 'roc_auc', 'classification', 'record', 'history']
+__all__ = ['labelled', 'calibration_curve', 'calibration_error', 'roc_auc', 'classification', 'regression', 'record', 'history']
 
 # %% ../nbs/lib/33_performance.ipynb #ee7c91ea
 def labelled(
@@ -101,6 +101,35 @@ def classification(
             'recall': found / y.sum(), 'f1': 2 * found / (positive.sum() + y.sum()),
         }  # fmt: skip
     return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+
+# %% ../nbs/lib/33_performance.ipynb #2493c5eb
+def regression(
+    truth: ArrayLike,  # a number for each row, all known
+    prediction: ArrayLike,  # a number for each row
+) -> dict[str, float]:  # raises UsageError; r2 is left out where all rows have the same truth
+    "The metrics of a predicted quantity, as scikit-learn defines them, in the quantity's unit."
+    try:
+        y, p = np.asarray(truth, dtype=float), np.asarray(prediction, dtype=float)
+    except (TypeError, ValueError) as e:
+        raise UsageError(f'found truth or prediction that is no number: {e}; expected numbers') from e
+    if y.shape != p.shape or y.ndim != 1 or not len(y):
+        raise UsageError(
+            f'found truth of shape {y.shape} and prediction of shape {p.shape}; expected one of each a row'
+        )
+    if unknown := int((~(np.isfinite(y) & np.isfinite(p))).sum()):
+        raise UsageError(
+            f'{unknown:,} of {len(y):,} rows have no truth or no prediction; expected rows that have both. '
+            'Leave the others out first (and count them): rows.dropna(subset=[LABEL])'
+        )
+    errors, spread = p - y, np.square(y - y.mean()).sum()
+    metrics = {
+        'rows': len(y), 'mean': y.mean(), 'predicted_mean': p.mean(), 'bias': errors.mean(),
+        'mae': np.abs(errors).mean(), 'median_error': np.median(np.abs(errors)),
+        'rmse': math.sqrt(np.square(errors).mean()),
+    }  # fmt: skip
+    if spread:
+        metrics['r2'] = 1 - np.square(errors).sum() / spread
+    return {name: float(value) for name, value in metrics.items()}
 
 # %% ../nbs/lib/33_performance.ipynb #1e2bdaf9
 def record(

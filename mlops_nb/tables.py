@@ -18,8 +18,19 @@ import pyarrow as pa
 from .core import NotFoundError, UsageError
 
 # %% auto #0
-__all__ = ['SUFFIXES', 'PACKED', 'unpacked', 'only_member', 'decoded', 'separator', 'decimal_mark', 'check_header', 'from_csv',
-           'read_file', 'read_folder', 'read_table']
+__all__ = ['SUFFIXES', 'PACKED', 'plain', 'unpacked', 'only_member', 'decoded', 'separator', 'decimal_mark', 'check_header',
+           'from_csv', 'read_file', 'read_folder', 'read_table']
+
+# %% ../nbs/lib/02_tables.ipynb #8173383c
+def plain(
+    values: pa.ChunkedArray,
+) -> pa.ChunkedArray:  # no dictionary, and texts of one kind
+    "A column's values, however they were kept."
+    if pa.types.is_dictionary(values.type):
+        values = values.cast(values.type.value_type)
+    if pa.types.is_large_string(values.type) or pa.types.is_string_view(values.type):
+        values = values.cast(pa.string())
+    return values
 
 # %% ../nbs/lib/02_tables.ipynb #20e0ea2c
 SUFFIXES: Final = (

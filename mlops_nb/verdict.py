@@ -102,7 +102,8 @@ def drift_sentences(
 ) -> list[str]:
     "The answer; the first sentence alone says the most."
     batch, found = drift.batch or 'this batch', drift.drifted
-    columns = f'{len(drift.columns)} column{"s" * (len(drift.columns) != 1)}'
+    counting = sum(not column.muted for column in drift.columns)
+    columns = f'{counting} column{"s" * (counting != 1)}'
     reference = f'{len(drift.reference)} reference batch{"es" * (len(drift.reference) != 1)}'
     changed = [f'{len(found)} of {columns} drifted in {batch}: {listed(found)}.'] if found else []
     if drift.calibrated:
