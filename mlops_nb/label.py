@@ -195,16 +195,15 @@ def gives_away(
         return 'missing exactly where the label says yes'
     if classes and len(set(truth)) == 2 and (missing == 1 - truth).all():
         return 'missing exactly where the label says no'
+    if (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)) and missing.mean() <= 0.5:
+        numbers, known = values.cast(pa.float64()).to_numpy()[~missing], truth[~missing]
+        if how := separates(numbers, known) if classes else orders(numbers, known):
+            return how
     codes = pc.dictionary_encode(values, null_encoding='encode').combine_chunks().indices.to_numpy()
     different = int(codes.max()) + 1
     if 1 < different <= rows / 10 and same_within(codes, truth):
         return f'each of its {different:,} values goes with one value of the label'
-    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
-        return ''
-    numbers, known = values.cast(pa.float64()).to_numpy()[~missing], truth[~missing]
-    if missing.mean() > 0.5:
-        return ''
-    return separates(numbers, known) if classes else orders(numbers, known)
+    return ''
 
 
 def separates(numbers: NDArray[np.float64], truth: NDArray[np.float64]) -> str:

@@ -347,7 +347,7 @@ def as_ipynb(cells: Sequence[Mapping[str, Any]]) -> str:
     "Cells as the text of a notebook's file."
     kernel = {'kernelspec': {'display_name': 'python3', 'language': 'python', 'name': 'python3'}}
     notebook = {'cells': cells, 'metadata': kernel, 'nbformat': 4, 'nbformat_minor': 5}
-    return json.dumps(notebook, indent=1, ensure_ascii=False) + '\n'
+    return json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + '\n'
 
 # %% ../nbs/lib/53_scaffold.ipynb #8f191228
 def exported(
