@@ -416,7 +416,12 @@ def list_models(model: Annotated[str, typer.Argument()] = '', as_json: AsJson = 
 
     store = opened()
     name = store.settings.model(model or None).name
-    show(versions(store, name), as_json=as_json, empty='No versions yet: mlops-nb flow train run')
+    frame = versions(store, name)
+    if not as_json and not frame.empty:
+        wide = frame
+        frame = wide[['model', 'version', 'aliases', 'gates', 'datasets', 'run']]
+        frame = frame.assign(created=wide['created_at'], metrics=joined(wide, 'metrics.'))
+    show(frame, as_json=as_json, empty='No versions yet: mlops-nb flow train run')
 
 
 @models_app.command('show')

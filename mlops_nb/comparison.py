@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,7 @@ from mlops_nb.change import (
     compare_categories,
     compare_numbers,
     facts,
+    percent,
     percents,
     values_of,
 )
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
     from mlops_nb.profile import Profile
 
 # %% auto #0
-__all__ = ['Evidence', 'is_countable', 'kind_of', 'gather', 'questions', 'distances', 'silence', 'missing_share', 'judge',
-           'batch_name', 'prior_scatter', 'corrected_answers', 'compare']
+__all__ = ['Evidence', 'is_countable', 'kind_of', 'outside', 'unheard_of', 'gather', 'questions', 'distances', 'silence',
+           'missing_share', 'judge', 'batch_name', 'prior_scatter', 'corrected_answers', 'compare']
 
 # %% ../nbs/lib/28_comparison.ipynb #95aca732
 @dataclass(frozen=True)
@@ -63,6 +65,31 @@ def kind_of(
         rows[column.kind] += values_of(column)
     return max(rows, key=lambda kind: rows[kind])
 
+# %% ../nbs/lib/28_comparison.ipynb #ebc10ab4
+def outside(column: ColumnProfile, low: float, high: float) -> float:
+    "The share of a column's numbers that lie beyond two ends."
+    below, up_to_high = column.cdf([np.nextafter(low, -np.inf), high])
+    return float(below + 1 - up_to_high)
+
+
+def unheard_of(
+    now: ColumnProfile,
+    before: Sequence[ColumnProfile],  # of numbers, in the order of time
+    *,
+    least: int = 20,  # values below which a batch says nothing
+) -> list[str]:  # at most one sentence
+    "That most numbers lie beyond all that was seen, where no batch before did so when it came."
+    if len(before) < CALIBRATED or values_of(now) < least:
+        return []
+    lows = list(accumulate((column.minimum for column in before), min))
+    highs = list(accumulate((column.maximum for column in before), max))
+    share = outside(now, lows[-1], highs[-1])
+    spans = zip(before[1:], lows, highs, strict=False)  # each batch, and what came before it
+    came = [outside(column, low, high) for column, low, high in spans if values_of(column) >= least]
+    if share < 0.5 or max(came, default=1.0) > share / 2:
+        return []
+    return [f'{percent(share)} of its values lie beyond all seen before, {lows[-1]:g} to {highs[-1]:g}']
+
 # %% ../nbs/lib/28_comparison.ipynb #62f3d2fb
 def gather(
     name: str,  # of a column
@@ -79,6 +106,7 @@ def gather(
         compare = {'number': compare_numbers, 'category': compare_categories}.get(kind)
         if compare and alike and now.kind == kind and is_countable(now):
             compared = compare(now, alike)
+            found += tuple(unheard_of(now, alike)) if kind == 'number' else ()
     return Evidence(name, now, tuple(before), found, compared)
 
 # %% ../nbs/lib/28_comparison.ipynb #b43eb334

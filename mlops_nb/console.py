@@ -46,7 +46,8 @@ def show(frame: pd.DataFrame, *, as_json: bool, empty: str) -> None:
 
         table = Table(box=None, header_style='bold', pad_edge=False)
         for name, kind in frame.dtypes.items():
-            table.add_column(str(name), justify='right' if kind.kind in 'iuf' else 'left')
+            is_number = kind.kind in 'iuf'
+            table.add_column(str(name), justify='right' if is_number else 'left', no_wrap=name == 'run')
         for row in frame.itertuples(index=False):
             table.add_row(*map(shown, row))
         width = None if sys.stdout.isatty() else 200
@@ -58,5 +59,8 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         return '' if value != value else f'{value:,.4g}' if abs(value) < 1000 else f'{value:,.0f}'
     if isinstance(value, datetime):
-        return '' if value != value else f'{value.astimezone() if value.tzinfo else value:%Y-%m-%d %H:%M}'
+        if value != value:  # pandas' NaT
+            return ''
+        local = datetime.astimezone(value) if value.tzinfo else value  # pandas' own wants to know the zone
+        return f'{local:%Y-%m-%d %H:%M}'
     return '' if value is None else str(value)

@@ -297,8 +297,12 @@ def next_commands(new: Side, history: Side, guesses: Sequence[Guess], *, time: s
         shlex.join([*words, '--time', times[0] if times else 'COLUMN']),
         'Let the history say what is normal: name the column of when a row happened.',
     )
-    watch = Command('mlops-nb tour', 'See what a project adds: decisions that are kept, gates, retraining.')
-    return (watch,) if time else (again, watch)
+    words = ['mlops-nb', 'new', 'NAME', '--data', paths[1], '--label', 'COLUMN', '--time', time or 'COLUMN']
+    project = Command(
+        shlex.join(words),
+        'A project around the history: a model of one of its columns, and reports on which people decide.',
+    )
+    return (project,) if time else (again, project)
 
 # %% ../nbs/lib/32_drift.ipynb #3536919d
 def check(

@@ -76,6 +76,23 @@ def test_drift_is_a_sentence_a_page_and_exit_code_1_and_no_drift_is_exit_code_0(
     assert (tmp_path / 'my page.html').is_file()
 
 
+def test_values_where_none_has_ever_been_are_drift_however_much_normal_weeks_differ(tmp_path: Path) -> None:
+    rng, frames = np.random.default_rng(3), []
+    for week in range(16):
+        frame = orders(week, 1, seed=week)
+        frame['percent'] = rng.normal(55 + 30 * np.sin(week), 3, 200)
+        frame['counter'] = np.arange(200) + 200 * week
+        frames.append(frame)
+    new = frames.pop()
+    history = pd.concat(frames)
+    normal = drift.check(new, history, time='created_at', every='week').drift
+    assert not set(normal.drifted) & {'percent', 'counter'}
+    found = drift.check(new.assign(percent=new.percent / 100), history, time='created_at', every='week').drift
+    (column,) = (one for one in found.columns if one.column == 'percent')
+    assert column.fact and column.reason.startswith('100 % of its values lie beyond all seen before')
+    assert 'counter' not in found.drifted
+
+
 def test_the_report_says_since_when(tmp_path: Path) -> None:
     late = pd.concat([NORMAL, orders(13, 3, seed=4, factor=1.6)])
     report = drift.check(late, HISTORY, time='created_at', every='week')

@@ -87,6 +87,8 @@ def test_weather_goes_from_a_file_to_a_promoted_model_and_on(mlops: Run, tmp_pat
     assert measured['rows'] == len(load(store, 'rain@latest').pandas(batches=['2013-11']))
     assert measured['roc_auc'] > 0.85
     assert 'wrote rain-2013-11.html' in made(mlops, project, 'review', 'page', 'rain', '2013-11')
+    for table in 'data versions', 'models list', 'runs list', 'audit', 'review list', 'doctor':
+        assert made(mlops, project, *table.split())
     before = find(store, 'rain@latest')
     told = made(mlops, project, 'flow', 'train', 'run')  # the first file is in already: nothing new of it
     assert find(store, 'rain@latest') == before and 'rain@2' in told

@@ -60,3 +60,21 @@ def test_a_library_notebook_keeps_no_error_and_names_no_machine(path: Path) -> N
     assert not [o for o in outputs if o.output_type == 'error']
     text = str(outputs)
     assert not re.search(r'/home/|/root/|/tmp/\w|site-packages', text)
+
+
+def test_the_ten_minutes_run_as_they_are_told() -> None:
+    notebook = nbformat.read(ROOT / 'nbs' / 'tutorials' / 'ten_minutes.ipynb', as_version=4)
+    kept = str([c.outputs for c in notebook.cells if c.cell_type == 'code'])
+    assert not re.search(r'/home/|/root/|/tmp/\w|site-packages', kept)
+    NotebookClient(notebook, timeout=300).execute()
+    told = str([c.outputs for c in notebook.cells if c.cell_type == 'code'])
+    for sentence in (
+        '1 of 15 columns drifted in new.csv: humid.',
+        'precip: gives the label away',
+        'rain@1 is now champion',
+        '1 of 12 columns drifted in 2013-12: humid.',
+        'ada decided on rain 2013-12: investigate',
+        'ranking passed',
+    ):
+        assert sentence in kept and sentence in told
+    assert 'Traceback' not in told

@@ -15,7 +15,18 @@ INSIDE = (
     'mlops_nb/shipped/settings.ini',
     'mlops_nb/shipped/flows/train.py',
     'mlops_nb/shipped/examples/flights/nbs/train.ipynb',
+    'mlops_nb/templates/project/nbs/train.py.jinja',
 )
+TABLES = """
+from sklearn.datasets import load_breast_cancer, load_diabetes
+load_breast_cancer(as_frame=True).frame.to_csv('tumours.csv', index=False)
+load_diabetes(as_frame=True).frame.to_parquet('sugar.parquet')
+"""
+FIRST_MINUTES = """
+drift check tumours.csv --against tumours.csv
+new tumours --data tumours.csv --label target
+new sugar --data sugar.parquet --label target
+"""
 PROGRAM = """
 import sys, time
 started = time.perf_counter()
@@ -45,6 +56,18 @@ def run(*command: str | Path, folder: Path) -> str:
     return done.stdout
 
 
+def first_minutes(folder: Path, bin_: Path) -> None:
+    "From two files of scikit-learn's to two promoted models, with what the wheel brings and nothing more."
+    run(bin_ / 'python', '-c', TABLES, folder=folder)
+    for line in FIRST_MINUTES.strip().splitlines():
+        run(bin_ / 'mlops-nb', *line.split(), folder=folder)
+    for name in 'tumours', 'sugar':
+        run(bin_ / 'mlops-nb', 'flow', 'train', 'run', folder=folder / name)
+        print(
+            run(bin_ / 'mlops-nb', 'models', 'promote', f'{name}@1', 'champion', folder=folder / name).strip()
+        )
+
+
 def main() -> None:
     "Build, look inside, install, import, run."
     with tempfile.TemporaryDirectory() as name:
@@ -71,6 +94,7 @@ def main() -> None:
         print(run(python, '-c', PROGRAM, folder=folder).strip())
         print(run(folder / 'bare' / 'bin' / 'mlops-nb', '--help', folder=folder).splitlines()[1].strip())
         run(folder / 'bare' / 'bin' / 'mlops-nb', 'tour', '--copy-only', folder / 'tour', folder=folder)
+        first_minutes(folder, folder / 'bare' / 'bin')
         print(f'{wheel.name} works in a bare environment')
 
 
