@@ -453,16 +453,15 @@ def summary(plan: Plan, folder: Path) -> str:
 
 def next_lines(plan: Plan, folder: Path) -> list[str]:
     "Where guesses are corrected, and the commands that follow."
-    return [
-        'All of this was guessed. Correct what is wrong in',
-        f'  {folder}/contracts/{plan.name}.toml   what columns mean and may hold, key, time, personal',
-        f'  {folder}/nbs/features.ipynb   what the model sees',
-        f'  {folder}/settings.ini   the gates that a version must pass',
-        '',
-        'Next:',
-        f'  cd {folder}',
-        '  mlops-nb flow train run',
-    ]
+    places = {
+        f'{folder}/contracts/{plan.name}.toml': 'what columns mean and may hold, key, time, personal',
+        f'{folder}/nbs/features.ipynb': 'what the model sees',
+        f'{folder}/settings.ini': 'the gates that a version must pass',
+    }
+    wide = max(map(len, places))
+    told = [f'  {path:{wide}}   {text}' for path, text in places.items()]
+    first = 'All of this was guessed. Correct what is wrong in'
+    return [first, *told, '', 'Next:', f'  cd {folder}', '  mlops-nb flow train run']
 
 # %% ../nbs/lib/53_scaffold.ipynb #40b4d084
 def new_project(

@@ -80,7 +80,7 @@ def test_values_where_none_has_ever_been_are_drift_however_much_normal_weeks_dif
     rng, frames = np.random.default_rng(3), []
     for week in range(16):
         frame = orders(week, 1, seed=week)
-        frame['percent'] = rng.normal(55 + 30 * np.sin(week), 3, 200)
+        frame['percent'] = rng.normal(55 + 15 * np.sin(week), 8, 200)
         frame['counter'] = np.arange(200) + 200 * week
         frames.append(frame)
     new = frames.pop()
@@ -89,7 +89,7 @@ def test_values_where_none_has_ever_been_are_drift_however_much_normal_weeks_dif
     assert not set(normal.drifted) & {'percent', 'counter'}
     found = drift.check(new.assign(percent=new.percent / 100), history, time='created_at', every='week').drift
     (column,) = (one for one in found.columns if one.column == 'percent')
-    assert column.fact and column.reason.startswith('100 % of its values lie beyond all seen before')
+    assert column.fact and 'of its values lie beyond all seen before' in column.reason
     assert 'counter' not in found.drifted
 
 
