@@ -91,7 +91,7 @@ def fingerprint(path: Path) -> str:
             found.update(file.read_bytes())
     return found.hexdigest()[:12]
 
-
+# %% ../nbs/lib/39_arrival.ipynb #1a82ec11
 def read(
     path: str | Path,  # of a file, or of a folder of files
     contract: Contract,

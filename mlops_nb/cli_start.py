@@ -51,7 +51,7 @@ def place() -> tuple[str, bool]:  # raises SettingsError for a project whose set
     models = f' Models: {", ".join(settings.models)}.' if settings.models else ''
     return f'Project: {root}.{models} Store: {kept}. User: {settings.user}.', True
 
-
+# %% ../nbs/lib/74_cli_start.ipynb #a4fb74e4
 def welcome(context: typer.Context) -> None:
     """The whole life of a machine-learning model, in notebooks.
 

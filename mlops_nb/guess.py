@@ -165,7 +165,7 @@ def shown_values(guess: Guess, values: pa.ChunkedArray) -> str:  # '' where they
     counts = sorted((-c['counts'], str(c['values'])) for c in pc.value_counts(values.drop_null()).to_pylist())
     return f': {", ".join(value[:30] for _, value in counts)}' if len(counts) <= 12 else ''
 
-
+# %% ../nbs/lib/29_guess.ipynb #043836af
 def drafted_type(kind: pa.DataType, role: str) -> str:  # one of TYPES; '': none fits
     "The type that a contract gives a column."
     if role == 'time' and not pa.types.is_time(kind):
@@ -192,7 +192,7 @@ def drafted_column(guess: Guess, values: pa.ChunkedArray, *, needed: bool) -> Co
         personal=bool(guess.personal),
     )
 
-
+# %% ../nbs/lib/29_guess.ipynb #3630d705
 def key_of(table: pa.Table, guesses: tuple[Guess, ...]) -> str:  # '' for none
     "The identifier that names each row."
     for one in guesses:

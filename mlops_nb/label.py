@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['Answer', 'TASKS', 'YES', 'LEAST', 'Label', 'usable', 'counted', 'positive_of', 'enough', 'label_values', 'task_of',
-           'judge', 'truth_of', 'same_within', 'ranks', 'gives_away', 'separates', 'orders', 'leaks']
+           'judge', 'truth_of', 'same_within', 'ranks', 'separates', 'orders', 'gives_away', 'leaks']
 
 # %% ../nbs/lib/38_label.ipynb #a5d77336
 Answer: TypeAlias = bool | int | float | str
@@ -116,7 +116,7 @@ def label_values(table: pa.Table, column: str) -> pa.ChunkedArray:  # raises Usa
         )
     return values
 
-
+# %% ../nbs/lib/38_label.ipynb #4c7d8ee2
 def task_of(
     counts: list[tuple[Answer, int]],  # of `counted`, two values or more
     positive: str,
@@ -135,7 +135,7 @@ def task_of(
     hint = f'. If they are classes: --positive {counts[0][0]}' if few else ''
     return 'regression', f'{len(counts):,} different numbers{hint}'
 
-
+# %% ../nbs/lib/38_label.ipynb #4c55a2f0
 def judge(
     table: pa.Table,
     column: str,
@@ -181,6 +181,28 @@ def ranks(values: NDArray[np.float64]) -> NDArray[np.int64]:
     "The place of each value among the different values."
     return np.unique(values, return_inverse=True)[1]
 
+# %% ../nbs/lib/38_label.ipynb #0b381474
+def separates(numbers: NDArray[np.float64], truth: NDArray[np.float64]) -> str:
+    "Whether the two classes do not overlap, in words."
+    yes, no = numbers[truth == 1], numbers[truth == 0]
+    if not len(yes) or not len(no):
+        return ''
+    if no.max() < yes.min() or yes.max() < no.min():
+        word = 'above' if no.max() < yes.min() else 'below'
+        edge = min(yes.max(), no.max())
+        return f'the label says yes exactly where it is {word} {edge:g}'
+    return ''
+
+
+def orders(numbers: NDArray[np.float64], truth: NDArray[np.float64]) -> str:
+    "Whether rows are in the same order by both, in words."
+    if (numbers == truth).all():
+        return 'identical to the label'
+    ours, theirs = ranks(numbers), ranks(truth)
+    if ours.max() == theirs.max() > 0 and ((ours == theirs).all() or (ours == theirs.max() - theirs).all()):
+        return 'it rises and falls exactly with the label'
+    return ''
+
 # %% ../nbs/lib/38_label.ipynb #b7749847
 def gives_away(
     values: pa.ChunkedArray,  # of one column
@@ -203,28 +225,6 @@ def gives_away(
     different = int(codes.max()) + 1
     if 1 < different <= rows / 10 and same_within(codes, truth):
         return f'each of its {different:,} values goes with one value of the label'
-    return ''
-
-
-def separates(numbers: NDArray[np.float64], truth: NDArray[np.float64]) -> str:
-    "Whether the two classes do not overlap, in words."
-    yes, no = numbers[truth == 1], numbers[truth == 0]
-    if not len(yes) or not len(no):
-        return ''
-    if no.max() < yes.min() or yes.max() < no.min():
-        word = 'above' if no.max() < yes.min() else 'below'
-        edge = min(yes.max(), no.max())
-        return f'the label says yes exactly where it is {word} {edge:g}'
-    return ''
-
-
-def orders(numbers: NDArray[np.float64], truth: NDArray[np.float64]) -> str:
-    "Whether rows are in the same order by both, in words."
-    if (numbers == truth).all():
-        return 'identical to the label'
-    ours, theirs = ranks(numbers), ranks(truth)
-    if ours.max() == theirs.max() > 0 and ((ours == theirs).all() or (ours == theirs.max() - theirs).all()):
-        return 'it rises and falls exactly with the label'
     return ''
 
 # %% ../nbs/lib/38_label.ipynb #e869191b

@@ -28,7 +28,7 @@ class NextStep:
     command: str
     why: str
 
-
+# %% ../nbs/lib/54_next_steps.ipynb #2a09d203
 def of_models(store: Store, run: str) -> Iterator[NextStep]:
     "What to do with the model versions that a run registered."
     columns = model_version.c.model, model_version.c.version
@@ -43,7 +43,7 @@ def of_models(store: Store, run: str) -> Iterator[NextStep]:
             command = f'mlops-nb models promote {version} champion --why "..."'
             yield NextStep(command, f'{version} passed its gates and can go to work')
 
-
+# %% ../nbs/lib/54_next_steps.ipynb #e2087345
 def of_reports(store: Store, run: str) -> Iterator[NextStep]:
     "What to do with the drift reports that a run made."
     columns = drift_report.c.model, drift_report.c.batch
@@ -54,7 +54,7 @@ def of_reports(store: Store, run: str) -> Iterator[NextStep]:
         why = f'{found.sentence}{" Look, and decide" * bool(found.drifted)}'
         yield NextStep(f'mlops-nb review page {model} {batch}', why)
 
-
+# %% ../nbs/lib/54_next_steps.ipynb #aec89581
 def scoring(settings: Settings, dataset: str, batch: str) -> str:  # '' where no model scores it
     "The command that predicts a batch."
     for model in settings.models.values():
@@ -63,7 +63,7 @@ def scoring(settings: Settings, dataset: str, batch: str) -> str:  # '' where no
             return f'mlops-nb flow score run{f" --batch {batch}" * ("batch" in declared)}'
     return ''
 
-
+# %% ../nbs/lib/54_next_steps.ipynb #929b4402
 def of_datasets(store: Store, run: str) -> Iterator[NextStep]:
     "What to do with the batches that a run brought, the largest first; at most three."
     columns = dataset_version.c.dataset, dataset_version.c.batch, dataset_version.c.version
@@ -81,7 +81,7 @@ def of_datasets(store: Store, run: str) -> Iterator[NextStep]:
         command = scoring(store.settings, dataset, batch) if dataset in ready else ''
         yield NextStep(command or f'mlops-nb data versions {dataset}', why)
 
-
+# %% ../nbs/lib/54_next_steps.ipynb #89554a62
 def next_steps(
     store: Store,
     run: str,  # 'TrainFlow/12', which has ended well

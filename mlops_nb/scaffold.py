@@ -151,7 +151,7 @@ def few_values(table: pa.Table, name: str) -> int:
     "How many different values a column has."
     return int(pc.count_distinct(table[name]).as_py())
 
-
+# %% ../nbs/lib/53_scaffold.ipynb #0a74919e
 def groups_of(table: pa.Table, guesses: Iterable[Guess], seen: Sequence[str]) -> tuple[str, ...]:
     "The columns for whose values the model is judged: protected properties, and small categories."
     guesses = [one for one in guesses if one.role == 'category' and 2 <= few_values(table, one.column) <= 20]
@@ -206,7 +206,7 @@ def periods_of(
         )
     return every, count
 
-
+# %% ../nbs/lib/53_scaffold.ipynb #6d8cf918
 def check_names(table: pa.Table, names: Iterable[str]) -> None:  # raises UsageError
     "Refuse names of columns that settings.ini cannot hold."
     for name in names:
@@ -301,7 +301,7 @@ FILTERS: Final[Mapping[str, Callable[..., str]]] = {
     'fstring': lambda text: re.sub(r"[\\'{}]", ' ', spaced(text)).strip(),
 }
 
-
+# %% ../nbs/lib/53_scaffold.ipynb #4716ad03
 def rendered(
     template: str,  # its path in templates/project, without .jinja
     plan: Plan,
@@ -400,7 +400,7 @@ def files_of(plan: Plan) -> dict[str, str]:  # path in the project → text
             found[f'{plan.name}/{step}.py'] = module
     return found
 
-
+# %% ../nbs/lib/53_scaffold.ipynb #f2b8cf47
 def write_project(plan: Plan, folder: Path) -> None:  # raises UsageError, OSError
     "Write a project; its folder appears as a whole."
     if folder.exists():
