@@ -5,11 +5,8 @@
 # %% ../nbs/lib/70_cli.ipynb #33311b6d
 from __future__ import annotations
 
-import ast
 import json
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -21,7 +18,7 @@ import typer
 from .cli_start import drift_app, new, welcome
 from .console import PASSED_ON, AsJson, Why, application, show, shown
 from .core import MlopsError, Settings, SettingsError, UsageError, find_root, load_settings
-from .launch import flow_command, flow_files
+from .launch import flow_class, flow_command, flow_files, followed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,11 +26,11 @@ if TYPE_CHECKING:
     from mlops_nb.store import Store
 
 # %% auto #0
-__all__ = ['app', 'data_app', 'review_app', 'models_app', 'runs_app', 'PROJECT', 'ACTIONS', 'become', 'follow', 'followed',
-           'flow_class', 'what_next', 'flow', 'options', 'parameter_help', 'project_of', 'run', 'papermill_options',
-           'execute', 'opened', 'joined', 'list_runs', 'show_run', 'data_versions', 'data_changes', 'data_profile',
-           'data_lineage', 'list_reviews', 'review_page', 'decide_command', 'list_models', 'show_model',
-           'promote_model', 'rollback_model', 'doctor', 'audit', 'tour', 'main']
+__all__ = ['app', 'data_app', 'review_app', 'models_app', 'runs_app', 'PROJECT', 'ACTIONS', 'become', 'what_next', 'flow',
+           'options', 'parameter_help', 'project_of', 'run', 'papermill_options', 'execute', 'opened', 'joined',
+           'list_runs', 'show_run', 'data_versions', 'data_changes', 'data_profile', 'data_lineage', 'list_reviews',
+           'review_page', 'decide_command', 'list_models', 'show_model', 'promote_model', 'rollback_model', 'doctor',
+           'audit', 'tour', 'main']
 
 # %% ../nbs/lib/70_cli.ipynb #e583ad6e
 app = application('The whole life of a machine-learning model, in notebooks. Start with: mlops-nb')
@@ -55,41 +52,6 @@ def become(settings: Settings, command: Sequence[str], *, environment: Mapping[s
     sys.stdout.flush()
     os.chdir(settings.root)
     os.execve(command[0], list(command), dict(environment))
-
-
-def follow(settings: Settings, command: Sequence[str], *, environment: Mapping[str, str]) -> int:
-    "Run another program to its end, in the project's folder; interrupts are for it to handle."
-    process = subprocess.Popen(command, cwd=settings.root, env=dict(environment))
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        code = process.wait()
-    finally:
-        signal.signal(signal.SIGINT, before)
-    return code if code >= 0 else 128 - code
-
-
-def followed(
-    settings: Settings,
-    name: str,  # of the flow
-    *,
-    arguments: Sequence[str],  # with `run` or `resume` among them
-    environment: Mapping[str, str],
-) -> tuple[int, str]:  # exit code, and the run's number; '' where none began
-    "Run a flow to its end."
-    at = next(i for i, word in enumerate(arguments) if word in ('run', 'resume')) + 1
-    with tempfile.TemporaryDirectory() as folder:
-        kept = Path(folder, 'run')  # where Metaflow writes which run it is
-        words = [*arguments[:at], '--run-id-file', str(kept), *arguments[at:]]
-        command, variables = flow_command(settings, name, arguments=words)
-        code = follow(settings, command, environment={**variables, **environment})
-        return code, kept.read_text().strip() if kept.exists() else ''
-
-
-def flow_class(path: Path) -> str:
-    "The name of the flow in a file."
-    tree = ast.parse(path.read_text(encoding='utf-8'))
-    names = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
-    return names[-1] if names else path.stem
 
 
 def what_next(settings: Settings, run: str) -> str:
