@@ -6,19 +6,17 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .cli_run import check, flow, run
 from .cli_start import drift_app, new, welcome
 from .console import PASSED_ON, AsJson, Why, application, show, shown
-from .core import MlopsError, Settings, SettingsError, UsageError, find_root, load_settings
-from .launch import flow_class, flow_command, flow_files, followed
+from .core import MlopsError, UsageError, load_settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,11 +24,10 @@ if TYPE_CHECKING:
     from mlops_nb.store import Store
 
 # %% auto #0
-__all__ = ['app', 'data_app', 'review_app', 'models_app', 'runs_app', 'PROJECT', 'ACTIONS', 'become', 'what_next', 'flow',
-           'options', 'parameter_help', 'project_of', 'run', 'papermill_options', 'execute', 'opened', 'joined',
-           'list_runs', 'show_run', 'data_versions', 'data_changes', 'data_profile', 'data_lineage', 'list_reviews',
-           'review_page', 'decide_command', 'list_models', 'show_model', 'promote_model', 'rollback_model', 'doctor',
-           'audit', 'tour', 'main']
+__all__ = ['app', 'data_app', 'review_app', 'models_app', 'runs_app', 'ACTIONS', 'papermill_options', 'execute', 'opened',
+           'joined', 'list_runs', 'show_run', 'data_versions', 'data_changes', 'data_profile', 'data_lineage',
+           'list_reviews', 'review_page', 'decide_command', 'list_models', 'show_model', 'promote_model',
+           'rollback_model', 'doctor', 'audit', 'tour', 'main']
 
 # %% ../nbs/lib/70_cli.ipynb #e583ad6e
 app = application('The whole life of a machine-learning model, in notebooks. Start with: mlops-nb')
@@ -45,125 +42,9 @@ app.add_typer(models_app, name='models')
 app.add_typer(runs_app, name='runs')
 app.callback(invoke_without_command=True, no_args_is_help=False)(welcome)
 app.command()(new)
-
-# %% ../nbs/lib/70_cli.ipynb #a2a71e27
-def become(settings: Settings, command: Sequence[str], *, environment: Mapping[str, str]) -> NoReturn:
-    "Go on as another program, in the project's folder."
-    sys.stdout.flush()
-    os.chdir(settings.root)
-    os.execve(command[0], list(command), dict(environment))
-
-
-def what_next(settings: Settings, run: str) -> str:
-    "What a run that ended well has made, and what to type now."
-    from mlops_nb import next_steps
-    from mlops_nb.store import open_store
-
-    return next_steps.shown(next_steps.next_steps(open_store(settings), run))
-
-
-@app.command(context_settings=PASSED_ON)
-def flow(context: typer.Context, name: Annotated[str, typer.Argument()] = '') -> None:
-    """Run a flow, with all of Metaflow's own commands and options.
-
-    Example: mlops-nb flow train run --month 6 --tag nightly
-    """
-    if name in ('', '--help'):
-        print(context.get_help() + '\n')
-        for known, path in flow_files(load_settings()).items():
-            print(f'  {known:10} {path.read_text(encoding="utf-8").splitlines()[0].strip(chr(34))}')
-        return
-    settings = load_settings()
-    if not set(context.args) & {'run', 'resume'} or '--run-id-file' in context.args:
-        command, environment = flow_command(settings, name, arguments=context.args)
-        become(settings, command, environment=environment)
-    code, number = followed(settings, name, arguments=context.args, environment={})
-    flow_name = flow_class(flow_files(settings)[name])
-    if number and not code:
-        print(f'\n{what_next(settings, f"{flow_name}/{number}")}')
-    elif number:
-        print(f'\nNext:\n  mlops-nb flow {name} resume\n      goes on from the step that failed, once mended')
-    raise typer.Exit(code)
-
-# %% ../nbs/lib/70_cli.ipynb #549cc2cf
-def options(arguments: Sequence[str]) -> dict[str, str]:
-    "Values by name from `--name value` and `--name=value`; UsageError for anything else."
-    values: dict[str, str] = {}
-    rest = list(arguments)
-    while rest:
-        name, is_joined, value = rest.pop(0).partition('=')
-        if not name.startswith('--') or name == '--':
-            raise UsageError(f'found {name!r}; expected --NAME VALUE for a parameter of the notebook')
-        if not is_joined:
-            if not rest:
-                raise UsageError(f'{name} has no value; expected {name} VALUE')
-            value = rest.pop(0)
-        values[name[2:].replace('-', '_')] = value
-    return values
-
-# %% ../nbs/lib/70_cli.ipynb #3e54b025
-def parameter_help(path: Path) -> str:
-    "A notebook's parameters as `--help` shows them."
-    from mlops_nb.notebook import REQUIRED, parameters, read_notebook
-
-    lines = [f'Usage: mlops-nb run {path} [--PARAMETER VALUE ...] [-- METAFLOW OPTIONS]', '']
-    for one in parameters(read_notebook(path)):
-        default = 'required' if one.default is REQUIRED else f'default {one.default!r}'
-        lines.append(f'  --{one.name} {one.type}  {one.help} ({default})')
-    return '\n'.join(lines if len(lines) > 2 else [*lines, '  This notebook has no parameters.'])
-
-
-PROJECT = """\
-# This folder became a project when `mlops-nb run` was used in it: runs are kept in .mlops_nb and .metaflow.
-# Every setting has its default. For a project around a table: mlops-nb new
-"""
-
-
-def project_of(path: Path) -> Settings:  # raises SettingsError, UsageError
-    "The project that a notebook is in; its folder becomes one where it is in none."
-    try:
-        find_root(path.parent)
-    except SettingsError:
-        if path.parent in (Path.home(), Path('/')):
-            raise UsageError(
-                f'{path.name} lies in {path.parent}, and all of that would become a project; '
-                'expected a notebook in a folder of its own. Move it to one'
-            ) from None
-        (path.parent / 'settings.ini').write_text(PROJECT, encoding='utf-8')
-        print(f'Made {path.parent / "settings.ini"}: this folder is a project now, and keeps its runs.')
-    return load_settings(path.parent)
-
-
-@app.command(context_settings=PASSED_ON)
-def run(context: typer.Context, notebook: Annotated[str, typer.Argument()] = '') -> None:
-    """Run one notebook, as it is, as a tracked run; its parameters are options.
-
-    Outside a project, the notebook's folder becomes one.
-
-    Example: mlops-nb run nbs/train.ipynb --depth 8    (--help behind the notebook lists its parameters)
-    """
-    from mlops_nb.notebook import check_values, read_notebook
-
-    if notebook in ('', '--help'):
-        print(context.get_help())
-        return
-    path = Path(notebook).resolve()
-    source = read_notebook(path)
-    if '--help' in context.args:
-        print(parameter_help(Path(notebook)))
-        return
-    cut = context.args.index('--') if '--' in context.args else len(context.args)
-    ours, theirs = context.args[:cut], context.args[cut + 1 :]
-    check_values(source, options(ours))
-    settings = project_of(path)
-    where = {'MLOPS_NB_NOTEBOOK': os.path.relpath(path, settings.root)}
-    code, number = followed(settings, 'notebook', arguments=['run', *ours, *theirs], environment=where)
-    if number:
-        spec = f'NotebookFlow/{number}'
-        print(f'\nKept as run {spec}: parameters, outputs and figures.\nIn {settings.root}:')
-        print(f'  mlops-nb runs show {spec} --folder pages    the executed notebook as a page')
-        print('  mlops-nb runs list                          all runs')
-    raise typer.Exit(code)
+app.command(context_settings=PASSED_ON)(flow)
+app.command(context_settings=PASSED_ON)(run)
+app.command()(check)
 
 # %% ../nbs/lib/70_cli.ipynb #fb557a80
 def papermill_options(arguments: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -443,11 +324,11 @@ def doctor(collect: bool = False) -> None:
     Example: mlops-nb doctor
     """
     from mlops_nb.audit import verify
-    from mlops_nb.notebook import stale_exports
-    from mlops_nb.store import check, collect as collect_files
+    from mlops_nb.exports import stale_exports
+    from mlops_nb.store import check as check_store, collect as collect_files
 
     store = opened()
-    found = check(store)
+    found = check_store(store)
     faults = [str(one) for one in found if one.is_fault]
     chain = verify(store)
     if chain.broken_at is not None:

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol
 
 from . import __version__
 from .core import NotFoundError, UsageError, now, suggest
-from .notebook import Notebook, check_values, inject, read_notebook, shown, to_bytes, write_notebook
+from .notebook import Notebook, contract, inject, read_notebook, shown, to_bytes, write_notebook
 from .outputs import CellError, Output, report
 
 # %% auto #0
@@ -378,7 +378,7 @@ def run_notebook(
     "Run a notebook and keep what it showed."
     source = notebook if isinstance(notebook, Notebook) else read_notebook(notebook)
     target = Path(output) if output else None
-    checked = check_values(source, values)
+    checked = contract(source).check(values)
     content = prepared(with_values(source, checked), checked, output=target)
     started = time.perf_counter()
 

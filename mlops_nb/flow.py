@@ -33,6 +33,7 @@ from metaflow.user_decorators.user_step_decorator import StepMutator, UserStepDe
 from . import notebook as notebooks
 from .core import MlopsError, NotFoundError, Settings, UsageError, load_settings, suggest
 from .execute import Execution, run_notebook
+from .exports import refuse_stale
 from .step import Context, attached, code_cells, mentioned, read_context, write_context
 
 if TYPE_CHECKING:
@@ -43,10 +44,11 @@ if TYPE_CHECKING:
 _all_ = ['FlowSpec', 'step']
 
 # %% auto #0
-__all__ = ['PACKED', 'LEFT_OUT', 'REMOTE', 'StepFailed', 'reported', 'find_notebook', 'NotebookParameter', 'add_parameters',
-           'filled', 'package_files', 'FlowArtifacts', 'run_step', 'keep_notebooks', 'save_card', 'card_page',
-           'perform', 'notebook', 'refuse_remote', 'run_status', 'run_parameters', 'run_metrics', 'all_runs',
-           'used_datasets', 'runs', 'PastArtifacts', 'past_artifacts', 'executed_notebooks', 'FlowSpec', 'step']
+__all__ = ['PACKED', 'LEFT_OUT', 'REMOTE', 'StepFailed', 'reported', 'find_notebook', 'NotebookParameter', 'pinned',
+           'add_parameters', 'filled', 'package_files', 'FlowArtifacts', 'run_step', 'keep_notebooks', 'save_card',
+           'card_page', 'perform', 'notebook', 'refuse_remote', 'run_status', 'run_parameters', 'run_metrics',
+           'all_runs', 'used_datasets', 'runs', 'PastArtifacts', 'past_artifacts', 'executed_notebooks', 'FlowSpec',
+           'step']
 
 # %% ../nbs/lib/52_flow.ipynb #e7af4d5b
 class StepFailed(MetaflowException):  # type: ignore[misc]
@@ -80,8 +82,8 @@ def find_notebook(
 class NotebookParameter(Parameter):  # type: ignore[misc]
     "A flow's parameter that a notebook declares."
 
-    def __init__(self, parameter: notebooks.Parameter) -> None:
-        self.declared = parameter
+    def __init__(self, contract: notebooks.Contract, parameter: notebooks.Parameter) -> None:
+        self.contract, self.declared = contract, parameter
         kind = {'int': int, 'float': float, 'bool': bool}.get(parameter.type, str)
         required = parameter.default is notebooks.REQUIRED
         default = parameter.default if isinstance(parameter.default, kind) else None
@@ -90,16 +92,40 @@ class NotebookParameter(Parameter):  # type: ignore[misc]
             text = f'{text} (default: {parameter.default})'
         super().__init__(parameter.name, type=kind, default=default, required=required, help=text)
 
+    def option_kwargs(self, deploy_mode: bool) -> dict[str, Any]:
+        "What click is told of this option: to ask the contract."
+        return {**super().option_kwargs(deploy_mode), 'callback': self.checked}
+
+    def checked(self, context: Any, option: Any, value: Any) -> Any:  # raises StepFailed
+        "The value as it was typed, if the contract takes it; a version of a dataset by its number."
+        if value is None or value == self.declared.default:
+            fitted = value
+        else:
+            with reported():
+                fitted = self.contract.fit(self.declared, value)
+        if isinstance(fitted, str) and 'DatasetVersion' in self.declared.type:
+            with reported():
+                return pinned(fitted)
+        return value
+
+
+def pinned(spec: str) -> str:  # raises UsageError, NotFoundError
+    "A version of a dataset, such as 'flights@latest', by its number."
+    from mlops_nb.data import find
+    from mlops_nb.store import open_store
+
+    return str(find(open_store(load_settings()), spec))
+
 # %% ../nbs/lib/52_flow.ipynb #f4fb3704
 def add_parameters(mutable_flow: Any, path: Path, *, mapped: Mapping[str, Any]) -> None:
     "Give a flow the parameters of one of its notebooks that nothing else fills."
-    there = dict(mutable_flow.parameters)
-    for parameter in notebooks.parameters(notebooks.read_notebook(path)):
+    there, contract = dict(mutable_flow.parameters), notebooks.contract(path)
+    for parameter in contract.parameters:
         if parameter.name in mapped:
             continue
         found = there.get(parameter.name)
         if found is None:
-            mutable_flow.add_parameter(parameter.name, NotebookParameter(parameter))
+            mutable_flow.add_parameter(parameter.name, NotebookParameter(contract, parameter))
         elif isinstance(found, NotebookParameter) and found.declared.default != parameter.default:
             raise UsageError(
                 f'parameter {parameter.name!r} has the default {parameter.default!r} in {path.name} and '
@@ -122,10 +148,11 @@ def filled(
                 f'it has {", ".join(sorted(artifacts))}.{suggest(source, list(artifacts))}'
             )
         values[name] = artifacts[source] if isinstance(source, str) else source
-    for parameter in notebooks.parameters(notebook):
+    contract = notebooks.contract(notebook)
+    for parameter in contract.parameters:
         if parameter.name not in values and artifacts.get(parameter.name) is not None:
             values[parameter.name] = artifacts[parameter.name]
-    return notebooks.check_values(notebook, values)
+    return contract.check(values)
 
 # %% ../nbs/lib/52_flow.ipynb #8c096646
 PACKED = '.ipynb', '.py', '.ini', '.toml'
@@ -247,7 +274,7 @@ def perform(decorator: notebook, step_name: str, flow: FlowSpec, inputs: Any) ->
     from mlops_nb.store import open_store
 
     settings = load_settings()
-    notebooks.refuse_stale(settings.root)
+    refuse_stale(settings.root)
     source = notebooks.read_notebook(find_notebook(settings, decorator.name))
     store = open_store(settings)
     artifacts = FlowArtifacts(flow, inputs)

@@ -70,7 +70,7 @@ def flow_command(
     settings: Settings, name: str, *, arguments: Sequence[str]
 ) -> tuple[list[str], dict[str, str]]:
     "The command line and the environment that run a flow; refuses what can be refused before it starts."
-    from mlops_nb.notebook import refuse_stale
+    from mlops_nb.exports import refuse_stale
     from mlops_nb.store import open_store
 
     path = flow_file(settings, name)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from .core import Settings
 from .data import find
-from .notebook import parameters, read_notebook
+from .notebook import contract
 from .registry import failed_gates, load_version
 from .review import find_report
 from .store import Store, dataset_version, drift_report, get_alias, model_version
@@ -59,7 +59,7 @@ def scoring(settings: Settings, dataset: str, batch: str) -> str:  # '' where no
     "The command that predicts a batch."
     for model in settings.models.values():
         if model.dataset == dataset and (path := model.notebooks.get('score')) and path.is_file():
-            declared = {one.name for one in parameters(read_notebook(path))}
+            declared = {one.name for one in contract(path).parameters}
             return f'mlops-nb flow score run{f" --batch {batch}" * ("batch" in declared)}'
     return ''
 

@@ -10,21 +10,32 @@ import io
 import json
 import os
 import re
+import sys
 import tokenize
-import tomllib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
-from .core import NotFoundError, UsageError, suggest
-from .values import SINGLE, Expression, fit, literal, source_of
+from .core import NotFoundError, SettingsError, UsageError, find_root, suggest
+from mlops_nb.values import (
+    SINGLE,
+    Enums,
+    Expression,
+    find_enum,
+    fit,
+    inner,
+    json_schema,
+    last_name,
+    literal,
+    parsed,
+    source_of,
+)
 
 # %% auto #0
-__all__ = ['REQUIRED', 'DIRECTIVE', 'shown', 'Notebook', 'as_notebook', 'read_notebook', 'to_bytes', 'write_notebook', 'Missing',
-           'Parameter', 'tagged', 'parameters', 'check_values', 'inject', 'Package', 'read_package', 'directives',
-           'comparable', 'exported', 'written', 'StaleExport', 'stale_exports', 'refuse_stale']
+__all__ = ['REQUIRED', 'PYTHON_MAGICS', 'shown', 'Notebook', 'as_notebook', 'read_notebook', 'to_bytes', 'write_notebook',
+           'Missing', 'Parameter', 'as_python', 'tagged', 'Contract', 'contract', 'inject']
 
 # %% ../nbs/lib/12_notebook.ipynb #8d3f40db
 def shown(path: Path) -> str:  # relative when the working directory is above it
@@ -185,13 +196,33 @@ class Parameter:
     "One parameter that a notebook declares."
 
     name: str
-    type: str  # as the notebook writes it, such as "Literal['gini', 'entropy']"; '' if it does not say
+    type: str  # such as "Literal['gini', 'entropy']"; '' if neither the notebook nor the default says it
     default: Any  # the value, `REQUIRED`, or an `Expression`
-    help: str  # the comment behind it
+    help: str = ''  # the comment behind it
+    line: int = 1  # of the cell
+    typed: bool = True  # the notebook says the type itself
 
     def __str__(self) -> str:
         kind = f': {self.type}' if self.type else ''
         return f'{self.name}{kind}' if self.default is REQUIRED else f'{self.name}{kind} = {self.default!r}'
+
+# %% ../nbs/lib/12_notebook.ipynb #2f09f8ef
+PYTHON_MAGICS: Final = 'time', 'timeit', 'capture', 'prun'
+
+
+def as_python(
+    source: str,  # of a code cell
+) -> str:  # as many lines
+    "A cell without IPython's magics and shell lines; nothing of one in another language."
+    if magic := re.match(r'\s*%%(\w+) *(\w*).*', source):
+        rest, kept = (
+            source[magic.end() + 1 :],
+            f'{magic[2]} = None' if magic[1] == 'capture' and magic[2] else '',
+        )
+        return f'{kept}\n{as_python(rest)}' if magic[1] in PYTHON_MAGICS else ''
+    source = re.sub(r'(?m)^(\s*)%time +', r'\1', source)
+    source = re.sub(r'(?m)^(\s*)[%!].*$', r'\1pass', source)
+    return re.sub(r'(?m)^(\s*[\w, ]+=\s*)[%!].*$', r'\1None', source)
 
 # %% ../nbs/lib/12_notebook.ipynb #5e66a027
 def _comments(source: str) -> dict[int, str]:
@@ -202,16 +233,16 @@ def _comments(source: str) -> dict[int, str]:
 # %% ../nbs/lib/12_notebook.ipynb #5dc34cac
 def _declared(statement: ast.stmt, comments: Mapping[int, str]) -> Iterator[Parameter]:
     "The parameters that a statement declares."
-    help = comments.get(statement.end_lineno or 0, '')
+    about: dict[str, Any] = {'help': comments.get(statement.end_lineno or 0, ''), 'line': statement.lineno}
     if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
         default = REQUIRED if statement.value is None else literal(statement.value)
-        yield Parameter(statement.target.id, ast.unparse(statement.annotation), default, help)
+        yield Parameter(statement.target.id, ast.unparse(statement.annotation), default, **about)
     elif isinstance(statement, ast.Assign):
         value = literal(statement.value)
         kind = '' if value is None or isinstance(value, Expression) else type(value).__name__
         for target in statement.targets:
             if isinstance(target, ast.Name):
-                yield Parameter(target.id, kind, value, help)
+                yield Parameter(target.id, kind, value, **about, typed=False)
 
 # %% ../nbs/lib/12_notebook.ipynb #0dbb2bcb
 def tagged(
@@ -224,15 +255,15 @@ def tagged(
             return index
     return None
 
-# %% ../nbs/lib/12_notebook.ipynb #a9839906
-def parameters(
+# %% ../nbs/lib/12_notebook.ipynb #644d7500
+def _read_parameters(
     notebook: Notebook,
 ) -> tuple[Parameter, ...]:  # in the notebook's order; raises UsageError
-    "What a notebook declares; nothing for one in another language."
+    "What the cell declares; nothing for a notebook in another language."
     index = tagged(notebook, 'parameters')
     if index is None or notebook.language != 'python':
         return ()
-    source = re.sub(r'(?m)^[%!].*$', '', notebook.cells[index]['source'])
+    source = as_python(notebook.cells[index]['source'])
     try:
         body, comments = ast.parse(source).body, _comments(source)
     except SyntaxError as e:
@@ -240,57 +271,169 @@ def parameters(
             f'the parameters of {notebook.name} cannot be read: {e.msg} in line {e.lineno} of the cell; '
             'expected assignments such as depth: int = 6'
         ) from e
-    found = {p.name: p for statement in body for p in _declared(statement, comments)}
-    return tuple(found.values())
+    return tuple({p.name: p for statement in body for p in _declared(statement, comments)}.values())
 
-# %% ../nbs/lib/12_notebook.ipynb #5349226b
-def _undeclared(notebook: Notebook, name: str, *, declared: Collection[str]) -> str:
+# %% ../nbs/lib/12_notebook.ipynb #89a2f8cb
+def _names(kind: str | ast.expr) -> set[str]:
+    "The names in a type that may be enumerations."
+    try:
+        kind = parsed(kind)
+    except SyntaxError:  # `Contract.fit` refuses it
+        return set()
+    if isinstance(kind, ast.BinOp):
+        return _names(kind.left) | _names(kind.right)
+    if isinstance(kind, ast.Subscript):
+        inside = [] if last_name(kind.value) == 'Literal' else inner(kind)
+        return {name for one in inside for name in _names(one)}
+    return {ast.unparse(kind)} if last_name(kind) not in ('', *SINGLE) else set()
+
+
+def _modules_path(notebook: Notebook) -> list[str]:
+    "The folders of modules that a notebook can import."
+    folder = notebook.path.absolute().parent
+    try:
+        return [str(folder), str(find_root(folder)), *sys.path]
+    except SettingsError:  # it is in no project
+        return [str(folder), *sys.path]
+
+# %% ../nbs/lib/12_notebook.ipynb #e385f71a
+def _read_enums(notebook: Notebook, parameters: Sequence[Parameter]) -> Enums:
+    "The enumerations that the types of parameters name, as far as they can be read."
+    wanted = {name for one in parameters if one.typed for name in _names(one.type)}
+    last, path = tagged(notebook, 'parameters') or 0, _modules_path(notebook)
+    found: dict[str, dict[str, Any]] = {}
+    for cell in notebook.cells[: last + 1] if wanted else []:
+        if cell['cell_type'] == 'code':
+            try:
+                ast.parse(source := as_python(cell['source']))
+            except SyntaxError:  # the run will tell
+                continue
+            here = {name: find_enum(source, name, path=path) for name in wanted - set(found)}
+            found |= {name: members for name, members in here.items() if members}
+    return found
+
+# %% ../nbs/lib/12_notebook.ipynb #0dcb709b
+def _undeclared(notebook: str, name: str, *, declared: Sequence[str]) -> str:
     names = ', '.join(declared) or 'nothing'
     known = f'it declares {names}.{suggest(name, declared)}'
-    return f'parameter {name!r} is not declared in {notebook.name}; {known}'
+    return f'parameter {name!r} is not declared in {notebook}; {known}'
 
-# %% ../nbs/lib/12_notebook.ipynb #73be068a
-def _misfit(notebook: Notebook, parameter: Parameter, *, value: Any) -> str:
-    about = f'parameter {parameter.name!r} of {notebook.name} is declared {parameter.type}'
+
+def _misfit(notebook: str, parameter: Parameter, *, value: Any, enums: Enums) -> str:
+    known = {name: ', '.join(members) for name, members in enums.items() if name in parameter.type}
+    members = ''.join(f' ({name}: {members})' for name, members in known.items())
+    about = f'parameter {parameter.name!r} of {notebook} is declared {parameter.type}{members}'
     example = '' if parameter.default is REQUIRED else f', such as {parameter.default!r}'
     return f'{about}; found {value!r} ({type(value).__name__}). Give a value of that type{example}'
 
-# %% ../nbs/lib/12_notebook.ipynb #559e3ead
-def _fitted(notebook: Notebook, parameter: Parameter, *, value: Any) -> Any:
-    "The value of one parameter; raises UsageError."
+# %% ../nbs/lib/12_notebook.ipynb #255d59ac
+def _json_default(parameter: Parameter) -> dict[str, Any]:
+    "A default as JSON has it, where it does."
+    value = parameter.default
+    if value is REQUIRED:
+        return {}
+    if isinstance(value, Expression):  # a member of an enumeration, or unknown
+        return {'default': value.text.rpartition('.')[2]} if re.fullmatch(r'[\w.]+', value.text) else {}
     try:
-        return fit(value, parameter.type or 'Any')
-    except (ValueError, TypeError):
-        raise UsageError(_misfit(notebook, parameter, value=value)) from None
-    except KeyError as e:
-        raise UsageError(
-            f'parameter {parameter.name!r} of {notebook.name} is declared {parameter.type}; '
-            f'a value can be given for types made of {", ".join(SINGLE)} and Literal, not of {e}'
-        ) from None
+        return {'default': json.loads(json.dumps(value, default=str, allow_nan=False))}
+    except ValueError:  # not a number
+        return {}
 
-# %% ../nbs/lib/12_notebook.ipynb #f9338586
-def check_values(
-    notebook: Notebook,
-    values: Mapping[str, Any],  # parameter: Python value, or text from a command line
-) -> dict[str, Any]:  # the same ones, of the declared types, in the notebook's order; raises UsageError
-    "Refuse what a notebook does not declare, what does not fit, and what is missing."
-    if values and tagged(notebook, 'parameters') is None:
+# %% ../nbs/lib/12_notebook.ipynb #07a47ed9
+@dataclass(frozen=True)
+class Contract:
+    "What a notebook lets its callers choose."
+
+    notebook: str  # its name, for messages
+    parameters: tuple[Parameter, ...]  # in the notebook's order
+    enums: Enums  # that their types name
+    declared: bool  # it has a cell tagged `parameters`
+    python: bool = True  # nothing is known of the parameters of another language
+
+    def fit(
+        self,
+        parameter: Parameter,
+        value: Any,  # a Python value, or text from a command line
+    ) -> Any:  # raises UsageError
+        "A value as the parameter's type asks for it."
+        try:
+            return fit(value, parameter.type or 'Any', enums=self.enums)
+        except (ValueError, TypeError):
+            raise UsageError(_misfit(self.notebook, parameter, value=value, enums=self.enums)) from None
+        except (KeyError, SyntaxError):
+            raise UsageError(
+                f'parameter {parameter.name!r} of {self.notebook} is declared {parameter.type}; a value can '
+                f'be given for types made of {", ".join(SINGLE)}, Literal, Optional and an Enum that is '
+                'defined or imported above it'
+            ) from None
+
+    def check(
+        self,
+        values: Mapping[str, Any],  # parameter: Python value, or text from a command line
+    ) -> dict[str, Any]:  # the same ones, of the declared types, in the notebook's order; raises UsageError
+        "Refuse what the notebook does not declare, what does not fit, and what is missing."
+        return _checked(self, values)
+
+    def to_json_schema(self) -> dict[str, Any]:  # raises UsageError on a type that nobody can give
+        "The parameters as the properties of an object, in JSON Schema (draft 2020-12)."
+        return _object_schema(self)
+
+# %% ../nbs/lib/12_notebook.ipynb #da5493ac
+def _checked(contract: Contract, values: Mapping[str, Any]) -> dict[str, Any]:
+    if values and not contract.declared:
         raise UsageError(
-            f"{notebook.name} has no cell tagged 'parameters'; found a value for {', '.join(values)}. "
+            f"{contract.notebook} has no cell tagged 'parameters'; found a value for {', '.join(values)}. "
             'Tag the cell that declares them, or give no values'
         )
-    if notebook.language != 'python':
+    if not contract.python:
         return dict(values)
-    declared = {p.name: p for p in parameters(notebook)}
-    faults = [_undeclared(notebook, name, declared=declared) for name in values if name not in declared]
+    declared = {p.name: p for p in contract.parameters}
+    known, faults, fitted = list(declared), list[str](), dict[str, Any]()
     faults += [
-        f'parameter {name!r} of {notebook.name} has no default and no value; give it one of type {p.type}'
-        for name, p in declared.items()
-        if p.default is REQUIRED and name not in values
+        _undeclared(contract.notebook, name, declared=known) for name in values if name not in declared
     ]
+    for name, p in declared.items():
+        if name in values:
+            try:
+                fitted[name] = contract.fit(p, values[name])
+            except UsageError as e:
+                faults.append(str(e))
+        elif p.default is REQUIRED:
+            missing = f'parameter {name!r} of {contract.notebook} has no default and no value'
+            faults.append(f'{missing}; give it one of type {p.type}')
     if faults:
         raise UsageError('\n'.join(faults))
-    return {name: _fitted(notebook, p, value=values[name]) for name, p in declared.items() if name in values}
+    return fitted
+
+# %% ../nbs/lib/12_notebook.ipynb #42013ba2
+def _object_schema(contract: Contract) -> dict[str, Any]:
+    properties = {}
+    for p in contract.parameters:
+        try:
+            schema = json_schema(p.type or 'Any', enums=contract.enums)
+        except (KeyError, SyntaxError):
+            raise UsageError(
+                f'parameter {p.name!r} of {contract.notebook} is declared {p.type}, which JSON has not'
+            ) from None
+        told = {'description': p.help} if p.help else {}
+        properties[p.name] = {**schema, **told, **_json_default(p)}
+    required = [p.name for p in contract.parameters if p.default is REQUIRED]
+    about: dict[str, Any] = {
+        '$schema': 'https://json-schema.org/draft/2020-12/schema',
+        'title': contract.notebook,
+    }
+    about |= {'type': 'object', 'additionalProperties': False}
+    return {**about, 'properties': properties, 'required': required}
+
+# %% ../nbs/lib/12_notebook.ipynb #b71717cb
+def contract(
+    notebook: Notebook | str | Path,  # one that was read, or the path of an .ipynb file
+) -> Contract:  # raises NotFoundError, UsageError
+    "What a notebook lets its callers choose."
+    read = notebook if isinstance(notebook, Notebook) else read_notebook(notebook)
+    parameters = _read_parameters(read)
+    declared = tagged(read, 'parameters') is not None
+    return Contract(read.name, parameters, _read_enums(read, parameters), declared, read.language == 'python')
 
 # %% ../nbs/lib/12_notebook.ipynb #50055c9e
 def _injected(notebook: Notebook, source: str) -> dict[str, Any]:
@@ -309,7 +452,7 @@ def _assignments(values: Mapping[str, Any]) -> str:
 # %% ../nbs/lib/12_notebook.ipynb #1ba2f2a9
 def inject(
     notebook: Notebook,
-    values: Mapping[str, Any],  # as `check_values` returns them
+    values: Mapping[str, Any],  # as `Contract.check` returns them
     *,
     source: str | None = None,  # the code that sets them, in another language than Python
 ) -> Notebook:  # raises UsageError
@@ -321,135 +464,3 @@ def inject(
     start = earlier if earlier is not None else 0 if declaring is None else declaring + 1
     after = notebook.cells[start + (earlier is not None) :]
     return replace(notebook, content={**notebook.content, 'cells': [*notebook.cells[:start], cell, *after]})
-
-# %% ../nbs/lib/12_notebook.ipynb #07a47ed9
-@dataclass(frozen=True)
-class Package:
-    "What nbdev exports, and where to."
-
-    notebooks: Path  # the folder of notebooks
-    library: Path  # the folder of modules
-
-# %% ../nbs/lib/12_notebook.ipynb #17e5c179
-def read_package(
-    root: Path,  # a project's folder
-) -> Package | None:  # None: it exports nothing; raises UsageError
-    "The nbdev settings of a project."
-    path = root / 'pyproject.toml'
-    try:
-        settings = tomllib.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
-    except ValueError as e:
-        raise UsageError(f'{shown(path)} cannot be read: {e}; expected TOML') from e
-    nbdev = settings.get('tool', {}).get('nbdev')
-    if nbdev is None:
-        return None
-    library = nbdev.get('lib_path') or settings.get('project', {}).get('name', '').replace('-', '_')
-    return Package(root / nbdev.get('nbs_path', 'nbs'), root / library)
-
-# %% ../nbs/lib/12_notebook.ipynb #b5b640f3
-DIRECTIVE: Final = r'[ \t]*#\s*\|'
-
-
-def directives(
-    cell: Mapping[str, Any],  # a cell of a notebook
-) -> dict[str, str]:  # name: value, such as {'export': ''}
-    "The nbdev directives at the top of a cell, and those in its metadata."
-    found = {}
-    for line in cell['source'].splitlines():
-        if match := re.match(DIRECTIVE + r'\s*([^\s:]+)\s*:?\s*(.*?)\s*$', line):
-            found[match[1]] = match[2]
-        elif line.strip() and not re.match(r'\s*%%\w', line):
-            break
-    return {**cell['metadata'].get('nbdev', {}), **found}
-
-# %% ../nbs/lib/12_notebook.ipynb #742d0ba9
-def _absolute(dots: str, name: str, package: str) -> str:
-    "The module that a relative import means."
-    parts = package.split('.')
-    return '.'.join([*parts[: len(parts) + 1 - len(dots)], *([name] if name else [])])
-
-# %% ../nbs/lib/12_notebook.ipynb #19c82814
-def comparable(
-    source: str,  # a cell, or what a module has of it
-    package: str,  # that the module is in, such as 'flights'
-) -> str:
-    "Code without what nbdev changes when it exports."
-    lines = re.sub(rf'\A(\s|{DIRECTIVE}.*\n?)+', '', source).splitlines()
-    text = '\n'.join(filter(None, map(str.rstrip, lines)))
-    if 'from .' not in text:
-        return text
-    return re.sub(r'(?m)^(\s*from +)(\.+)([\w.]*)', lambda m: m[1] + _absolute(m[2], m[3], package), text)
-
-# %% ../nbs/lib/12_notebook.ipynb #8be2ab4a
-def exported(
-    notebook: Notebook,
-) -> dict[str, list[str]]:  # module: source of each cell that goes there
-    "What a notebook exports, by module."
-    told = [directives(cell) if cell['cell_type'] == 'code' else {} for cell in notebook.cells]
-    defaults = [notebook.content['metadata'].get('nbdev', {}), *told]
-    name = next((d['default_exp'] for d in reversed(defaults) if 'default_exp' in d), '')
-    found: dict[str, list[str]] = {}
-    for cell, said in zip(notebook.cells, told, strict=True):
-        target = next((said[kind] for kind in ('export', 'exports', 'exporti') if kind in said), None)
-        if target is not None and comparable(cell['source'], ''):
-            found.setdefault(name if target in ('', 'true') else target, []).append(cell['source'])
-    return found
-
-# %% ../nbs/lib/12_notebook.ipynb #fb77482c
-def written(
-    module: Path,  # a .py file
-    notebook: Path,
-) -> list[str] | None:  # source of each cell; None: there is no such module
-    "What a module has of a notebook."
-    if not module.exists():
-        return None
-    parts = re.split(r'(?m)^# %% (auto|.+\.ipynb)(?: \S+)?\n', module.read_text(encoding='utf-8'))
-    origin = os.path.relpath(notebook, module.parent)
-    return [source for place, source in zip(parts[1::2], parts[2::2], strict=True) if place == origin]
-
-# %% ../nbs/lib/12_notebook.ipynb #fa0600a3
-@dataclass(frozen=True)
-class StaleExport:
-    "A module that does not say what its notebook says."
-
-    notebook: Path
-    module: str  # such as 'flights.features'
-    reason: str
-
-    def __str__(self) -> str:
-        return f'{shown(self.notebook)} {self.reason}: {self.module} is not what it says'
-
-
-def _stale(notebook: Notebook, package: Package) -> Iterator[StaleExport]:
-    "The stale modules of one notebook."
-    for name, cells in exported(notebook).items():
-        module = package.library.joinpath(*name.split('.')).with_suffix('.py')
-        inside = '.'.join(module.parent.relative_to(package.library.parent).parts)
-        there = written(module, notebook.path)
-        now, then = ([comparable(source, inside) for source in side] for side in (cells, there or []))
-        if now != then:
-            reason = 'was never exported' if there is None else 'has changed since its last export'
-            yield StaleExport(notebook.path, f'{inside}.{module.stem}', reason)
-
-# %% ../nbs/lib/12_notebook.ipynb #fbd26ec9
-def stale_exports(
-    root: Path,  # a project's folder
-) -> list[StaleExport]:  # raises UsageError on a notebook that cannot be read
-    "The notebooks of a project whose export was forgotten."
-    package = read_package(root)
-    if package is None:
-        return []
-    paths = sorted(package.notebooks.rglob('*.ipynb'))
-    seen = [p for p in paths if not re.search(r'(^|/)[_.]', str(p.relative_to(package.notebooks)))]
-    return [stale for path in seen for stale in _stale(read_notebook(path), package)]
-
-# %% ../nbs/lib/12_notebook.ipynb #27ec6c52
-def refuse_stale(
-    root: Path,  # a project's folder
-    modules: Sequence[str] = (),  # only these, such as 'flights.features'; empty: all
-) -> None:  # raises UsageError
-    "Stop when an export was forgotten, with the command that makes up for it."
-    found = [stale for stale in stale_exports(root) if not modules or stale.module in modules]
-    if found:
-        told = '\n'.join(map(str, found))
-        raise UsageError(f'{told}\nExport, then run again: cd {root} && nbdev-export')

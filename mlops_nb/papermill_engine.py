@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .execute import Job, in_process, run_cells
-from .notebook import Notebook, as_notebook, check_values, inject, tagged
+from .notebook import Notebook, as_notebook, contract, inject, tagged
 from .outputs import CellError
 
 # %% auto #0
@@ -22,7 +22,7 @@ def check_injected(
 ) -> None:  # raises UsageError
     "Refuse values that don't fit the notebook."
     notebook = as_notebook(nb, Path(path))
-    values = check_values(notebook, nb.metadata.papermill.get('parameters', {}))
+    values = contract(notebook).check(nb.metadata.papermill.get('parameters', {}))
     index = tagged(notebook, 'injected-parameters')
     if values and index is not None:
         nb.cells[index].source = inject(notebook, values).cells[index]['source']

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NewType
 
 from mlops_nb.core import (
     NotFoundError,
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from mlops_nb.store import Store
 
 # %% auto #0
-__all__ = ['step', 'Context', 'Names', 'step_calls', 'mentioned', 'code_cells', 'makers', 'Folder', 'write_context',
-           'read_context', 'past_artifacts', 'missing', 'as_metric', 'Step', 'add_project_to_path', 'by_hand', 'load',
-           'save', 'attached']
+__all__ = ['DatasetVersion', 'step', 'Context', 'Names', 'step_calls', 'mentioned', 'code_cells', 'makers', 'Folder',
+           'write_context', 'read_context', 'past_artifacts', 'missing', 'as_metric', 'Step', 'add_project_to_path',
+           'by_hand', 'load', 'save', 'attached']
 
 # %% ../nbs/lib/31_step.ipynb #5d719ded
 @dataclass(frozen=True)
@@ -280,6 +280,9 @@ def save(step: Step, artifacts: Mapping[str, Any]) -> None:
         if name.startswith('_'):
             raise UsageError(f'artifact {name!r} starts with an underscore; expected a public name')
         step.context.saved[name] = keep(step.store, value, name=name)
+
+# %% ../nbs/lib/31_step.ipynb #161b818e
+DatasetVersion = NewType('DatasetVersion', str)  # such as 'flights@3', for `step.load`
 
 # %% ../nbs/lib/31_step.ipynb #371a1dfa
 step = Step()

@@ -92,7 +92,7 @@ def test_one_notebook_is_a_tracked_run_with_its_parameters(project: Path, mlops:
     assert done.returncode == 0, done.stdout + done.stderr
     assert runs(mlops, project)[0]['params.month'] == 3
     shown = mlops('run', notebook, '--help', folder=project).stdout
-    assert '--month int' in shown and 'which month' in shown and 'default 6' in shown
+    assert '--month int' in shown and 'which month' in shown and '6  which month' in shown
 
 
 def test_a_notebook_without_parameters_runs_unchanged(project: Path, mlops: Run) -> None:

@@ -10,17 +10,8 @@ import nbformat
 import pytest
 
 from mlops_nb.core import NotFoundError, UsageError
-from mlops_nb.notebook import (
-    REQUIRED,
-    as_notebook,
-    check_values,
-    inject,
-    parameters,
-    read_notebook,
-    refuse_stale,
-    stale_exports,
-    write_notebook,
-)
+from mlops_nb.exports import refuse_stale, stale_exports
+from mlops_nb.notebook import REQUIRED, as_notebook, contract, inject, read_notebook, write_notebook
 
 
 def code(source, *tags, **metadata):
@@ -236,10 +227,10 @@ def test_the_unusual_ways_to_declare_parameters_are_read():
         ),
         Path('x.ipynb'),
     )
-    found = {p.name: p for p in parameters(notebook)}
+    found = {p.name: p for p in contract(notebook).parameters}
     assert list(found) == ['a', 'b', 'when', 'needed', 'rows', 'nothing']
     assert (found['a'].type, found['a'].default, found['a'].help) == ('float', 2.0, 'the last one counts')
     assert (found['b'].type, found['b'].help, found['rows'].help) == ('int', 'two', 'behind')
     assert (found['when'].type, found['when'].default) == ("'dt.date'", date(2013, 7, 1))
     assert found['needed'].default is REQUIRED
-    assert check_values(notebook, {'needed': '2013-07-01', 'nothing': 'x', 'when': date(2014, 1, 1)})
+    assert contract(notebook).check({'needed': '2013-07-01', 'nothing': 'x', 'when': date(2014, 1, 1)})
