@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .cli_run import check, flow, run
+from .cli_run import check, flow, resume, run
 from .cli_start import drift_app, new, welcome
 from .console import PASSED_ON, AsJson, Why, application, show, shown
 from .core import MlopsError, UsageError, load_settings
@@ -44,6 +44,7 @@ app.callback(invoke_without_command=True, no_args_is_help=False)(welcome)
 app.command()(new)
 app.command(context_settings=PASSED_ON)(flow)
 app.command(context_settings=PASSED_ON)(run)
+app.command()(resume)
 app.command()(check)
 
 # %% ../nbs/lib/70_cli.ipynb #fb557a80

@@ -7,22 +7,23 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 
 from .core import Settings, SettingsError, UsageError, find_root, load_settings
-from .launch import flow_class, flow_command, flow_files, followed
+from .launch import HOLD, flow_class, flow_command, flow_files, followed
 
 if TYPE_CHECKING:
     from mlops_nb.notebook import Notebook, Parameter
 
 # %% auto #0
-__all__ = ['PROJECT', 'become', 'what_next', 'flow', 'options', 'title_of', 'parameter_line', 'parameter_help', 'project_of',
-           'run', 'check']
+__all__ = ['HOURS', 'REMOTE', 'PROJECT', 'become', 'what_next', 'flow', 'with_hold', 'watch_held', 'after_failure', 'options',
+           'title_of', 'parameter_line', 'parameter_help', 'project_of', 'run', 'tell_cell', 'resume', 'check']
 
 # %% ../nbs/lib/77_cli_run.ipynb #0d55486e
 def become(settings: Settings, command: Sequence[str], *, environment: Mapping[str, str]) -> NoReturn:
@@ -54,13 +55,59 @@ def flow(context: typer.Context, name: Annotated[str, typer.Argument()] = '') ->
     if not set(context.args) & {'run', 'resume'} or '--run-id-file' in context.args:
         command, environment = flow_command(settings, name, arguments=context.args)
         become(settings, command, environment=environment)
-    code, number = followed(settings, name, arguments=context.args, environment={})
-    flow_name = flow_class(flow_files(settings)[name])
+    arguments, held = with_hold(context.args)
+    watch = watch_held(settings.root)
+    code, number = followed(settings, name, arguments=arguments, environment=held, meanwhile=watch)
+    run = f'{flow_class(flow_files(settings)[name])}/{number}'
     if number and not code:
-        print(f'\n{what_next(settings, f"{flow_name}/{number}")}')
+        print(f'\n{what_next(settings, run)}')
     elif number:
-        print(f'\nNext:\n  mlops-nb flow {name} resume\n      goes on from the step that failed, once mended')
+        again = f'mlops-nb flow {name} resume'
+        print(after_failure(run, again, 'goes on from the step that failed, once it is mended'))
     raise typer.Exit(code)
+
+# %% ../nbs/lib/77_cli_run.ipynb #e21c9146
+HOURS: Final = 8.0
+REMOTE: Final = 'kubernetes', 'batch', 'snowpark'
+
+
+def with_hold(
+    arguments: Sequence[str],
+) -> tuple[list[str], dict[str, str]]:  # the others, and the environment of the flow; raises UsageError
+    "Take `--hold` and `--hold=HOURS` out of a command line."
+    ours = [word for word in arguments if word == '--hold' or word.startswith('--hold=')]
+    rest = [word for word in arguments if word not in ours]
+    if not ours:
+        return rest, {}
+    hours = ours[-1].partition('=')[2]
+    try:
+        seconds = 3600 * (float(hours) if hours else HOURS)
+    except ValueError:
+        raise UsageError(f'--hold is {hours!r}; expected a number of hours, such as --hold=2') from None
+    if remote := [word for word in rest if word.partition(':')[0] in REMOTE]:
+        raise UsageError(f'found --hold with {remote[0]}; only a step that runs here waits for you')
+    return rest, {HOLD: str(seconds)}
+
+
+def watch_held(root: Path) -> Callable[[], None]:
+    "A function that tells of notebooks of a project that wait since it was called last."
+    from mlops_nb.hold import all_held, how_to_go_on
+
+    known = {one.id for one in all_held(root)}
+
+    def watch() -> None:
+        for one in all_held(root):
+            if one.id not in known:
+                known.add(one.id)
+                print(f'\n{how_to_go_on(one)}\n', flush=True)
+
+    return watch
+
+
+def after_failure(run: str, command: str, why: str) -> str:
+    "The two ways to go on."
+    look = f'mlops-nb runs show {run} --folder pages'
+    return f'\nNext:\n  {look}\n      what it showed up to there, as a page\n  {command}\n      {why}'
 
 # %% ../nbs/lib/77_cli_run.ipynb #0da76a09
 def options(arguments: Sequence[str]) -> dict[str, str]:
@@ -101,7 +148,7 @@ def parameter_help(path: Path) -> str:  # raises UsageError, NotFoundError
 
     notebook = read_notebook(path)
     declared = contract(notebook)
-    usage = f'Usage: mlops-nb run {path} [--PARAMETER VALUE ...] [-- METAFLOW OPTIONS]'
+    usage = f'Usage: mlops-nb run {path} [--PARAMETER VALUE ...] [--hold] [-- METAFLOW OPTIONS]'
     lines = [parameter_line(one, list(declared.enums.get(one.type, ()))) for one in declared.parameters]
     about = [usage, *filter(None, [title_of(notebook)])]
     if not lines:
@@ -149,18 +196,63 @@ def run(context: typer.Context, notebook: Annotated[str, typer.Argument()] = '')
     if '--help' in context.args:
         print(parameter_help(Path(notebook)))
         return
-    cut = context.args.index('--') if '--' in context.args else len(context.args)
-    ours, theirs = context.args[:cut], context.args[cut + 1 :]
+    words, held = with_hold(context.args)
+    cut = words.index('--') if '--' in words else len(words)
+    ours, theirs = words[:cut], words[cut + 1 :]
     declared.check(options(ours))
     settings = project_of(path)
-    where = {'MLOPS_NB_NOTEBOOK': os.path.relpath(path, settings.root)}
-    code, number = followed(settings, 'notebook', arguments=['run', *ours, *theirs], environment=where)
-    if number:
-        spec = f'NotebookFlow/{number}'
+    where = {'MLOPS_NB_NOTEBOOK': os.path.relpath(path, settings.root), **held}
+    arguments, watch = ['run', *ours, *theirs], watch_held(settings.root)
+    code, number = followed(settings, 'notebook', arguments=arguments, environment=where, meanwhile=watch)
+    spec = f'NotebookFlow/{number}'
+    if number and code:
+        again = shlex.join(['mlops-nb', 'run', notebook, *ours, '--hold', *words[cut:]])
+        print(after_failure(spec, again, 'again, and keep what it has computed where it fails'))
+    elif number:
         print(f'\nKept as run {spec}: parameters, outputs and figures.\nIn {settings.root}:')
         print(f'  mlops-nb runs show {spec} --folder pages    the executed notebook as a page')
         print('  mlops-nb runs list                          all runs')
     raise typer.Exit(code)
+
+# %% ../nbs/lib/77_cli_run.ipynb #665fe232
+def tell_cell(cell: Mapping[str, Any]) -> None:
+    "What a cell has said, for a terminal."
+    first = next((line for line in cell['source'].splitlines() if line.strip()), '')
+    print(f'[{cell["execution_count"]}] {first}')
+    for output in cell['outputs']:
+        if output['output_type'] == 'stream':
+            print(output['text'], end='')
+
+
+def resume(
+    id: Annotated[str, typer.Argument(help='Which one, where several wait.')] = '',
+    from_changed: Annotated[
+        bool, typer.Option('--from-changed', help='Run again from the first cell that changed after running.')
+    ] = False,
+    stop: Annotated[bool, typer.Option('--stop', help='Give it up: the run fails.')] = False,
+) -> None:
+    """Go on with a notebook that failed and waits (--hold), as edited, from the cell that failed.
+
+    What the cells before it have computed is still there. When the last cell ran, its run goes on.
+
+    Exit code 0: it ran to its end; 1: it stopped again, and waits again; 2: wrong use.
+
+    Example: mlops-nb resume
+    """
+    from mlops_nb.hold import find_held
+    from mlops_nb.resume import give_up, resume as go_on
+
+    note = find_held(load_settings().root, id)
+    if stop:
+        give_up(note)
+        print(f'{note.id} is given up')
+        return
+    latest = go_on(note, from_changed=from_changed, tell=tell_cell)
+    if latest.finished:
+        print(f'All cells ran. {latest.run or "It"} goes on.')
+        return
+    print(f'{latest.why}\nIt waits again, with what it has computed: mend it, then mlops-nb resume {note.id}')
+    raise typer.Exit(1)
 
 # %% ../nbs/lib/77_cli_run.ipynb #0914c612
 def check(

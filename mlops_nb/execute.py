@@ -23,7 +23,7 @@ from .outputs import CellError, Output, report
 
 # %% auto #0
 __all__ = ['ERROR_TAG', 'NOT_RUN', 'Run', 'STYLE', 'LANGUAGE_INFO', 'ENGINES', 'Execution', 'is_tagged', 'fresh_cell', 'as_json',
-           'prepared', 'Watch', 'run_cells', 'Recorder', 'mark_error', 'Job', 'in_process', 'kernel_error',
+           'prepared', 'Watch', 'Hold', 'run_cells', 'Recorder', 'mark_error', 'Job', 'in_process', 'kernel_error',
            'kernel_environment', 'make_client', 'no_kernel', 'in_kernel', 'with_values', 'refuse', 'finish', 'run_job',
            'run_notebook']
 
@@ -103,14 +103,28 @@ class Watch(Protocol):
         "After it ran; with the error that ends the notebook."
 
 
+class Hold(Protocol):
+    "What is asked when a cell fails, before the notebook is given up."
+
+    def attach(self, runner: Any, content: dict[str, Any]) -> None:
+        "The shell's runner, and the notebook that it will run."
+
+    def stopped(self, index: int, error: CellError | None) -> CellError | None:
+        "A cell failed or, without an error, is a breakpoint; None when the rest of the notebook ran."
+
+
 Run = Callable[
     [dict[str, Any], int], CellError | None
 ]  # runs one cell of a notebook: the cell, and its index
 
 
-def run_cells(cells: Sequence[dict[str, Any]], run: Run, *, watch: Watch) -> CellError | None:
-    "Run the cells up to the first error that counts."
+def run_cells(
+    cells: Sequence[dict[str, Any]], run: Run, *, watch: Watch, hold: Hold | None = None
+) -> CellError | None:
+    "Run the cells up to the first error that counts, or up to where somebody else ran the rest."
     for index, cell in enumerate(cells):
+        if hold and is_tagged(cell, 'breakpoint'):
+            return hold.stopped(index, None)
         watch.cell_started(cell, index)
         runs = (
             cell['cell_type'] == 'code' and cell['source'].strip() and not is_tagged(cell, 'skip-execution')
@@ -120,7 +134,7 @@ def run_cells(cells: Sequence[dict[str, Any]], run: Run, *, watch: Watch) -> Cel
             error = None
         watch.cell_ended(cell, index, error)
         if error:
-            return error
+            return hold.stopped(index, error) if hold and error.why in ('raised', 'timeout') else error
     return None
 
 # %% ../nbs/lib/30_execute.ipynb #1a239c63
@@ -184,6 +198,7 @@ class Job:
     keep: Sequence[str] = ()  # variables
     kept: dict[str, Any] = field(default_factory=dict)  # gets their values
     make: Callable[[Output], Output] = dict  # makes an output
+    hold: Hold | None = None  # asked when a cell fails, in-process only
 
 # %% ../nbs/lib/30_execute.ipynb #144c10ea
 LANGUAGE_INFO: Final = MappingProxyType(
@@ -200,6 +215,8 @@ def in_process(job: Job) -> Iterator[Run]:
     options: dict[str, Any] = {'timeout': job.timeout, 'env': job.env, 'path': path, 'cwd': job.cwd}
     with notebook_shell(job.name, make=job.make, last_words=job.ended, **options) as run:
         job.content['metadata'].setdefault('language_info', dict(LANGUAGE_INFO))
+        if job.hold:
+            job.hold.attach(run, job.content)
         yield lambda cell, index: run(cell)
         job.kept.update({name: run.shell.user_ns[name] for name in job.keep if name in run.shell.user_ns})
 
@@ -321,6 +338,8 @@ def refuse(
     if engine == 'in-process' and notebook.language != 'python':
         about = f'{notebook.name} is in {notebook.language}; only Python runs in-process'
         raise UsageError(f"{about}. Use engine='kernel'")
+    if engine == 'kernel' and job.hold:
+        raise UsageError("found hold; only a notebook that runs in-process is held. Use engine='in-process'")
     if engine == 'kernel' and job.keep:
         raise UsageError('found variables to keep; a kernel takes its variables with it. Save them to files')
     for folder, role in (
@@ -354,7 +373,7 @@ def run_job(job: Job, *, engine: str, progress: Callable[[int, int], None]) -> C
     error: CellError | None = CellError('KeyboardInterrupt', '', why='interrupted')
     try:
         with ENGINES[engine](job) as run:
-            error = run_cells(job.content['cells'], run, watch=Recorder(total, progress))
+            error = run_cells(job.content['cells'], run, watch=Recorder(total, progress), hold=job.hold)
         error = None if error is None or error.why == 'exited' else replace(error, notebook=job.name)
     finally:
         job.ended(error)
@@ -374,6 +393,7 @@ def run_notebook(
     cwd: str | Path | None = None,  # working directory; None: this process's
     keep: Sequence[str] = (),  # variables to take out, in-process only: data, not functions of the notebook
     progress: Callable[[int, int], None] = lambda done, total: None,  # called with how many cells are done
+    hold: Hold | None = None,  # asked when a cell fails, such as `mlops_nb.hold.Holder`
 ) -> Execution:  # raises UsageError before it starts; a failing cell is in the execution
     "Run a notebook and keep what it showed."
     source = notebook if isinstance(notebook, Notebook) else read_notebook(notebook)
@@ -386,7 +406,7 @@ def run_notebook(
         finish(content, error, seconds=time.perf_counter() - started, output=target)
 
     folders = [str(source.path.absolute().parent), *map(str, path)]
-    job = Job(source.name, content, timeout, env, folders, Path(cwd) if cwd else None, ended, keep)
+    job = Job(source.name, content, timeout, env, folders, Path(cwd) if cwd else None, ended, keep, hold=hold)
     refuse(source, job, engine=engine, output=target)
     error = run_job(job, engine=engine, progress=progress)
     return Execution(content, error, time.perf_counter() - started, job.kept)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .launch import prepare_environment
+from .launch import HOLD, prepare_environment
 
 prepare_environment()
 
@@ -34,6 +34,7 @@ from . import notebook as notebooks
 from .core import MlopsError, NotFoundError, Settings, UsageError, load_settings, suggest
 from .execute import Execution, run_notebook
 from .exports import refuse_stale
+from .hold import Holder
 from .step import Context, attached, code_cells, mentioned, read_context, write_context
 
 if TYPE_CHECKING:
@@ -45,10 +46,10 @@ _all_ = ['FlowSpec', 'step']
 
 # %% auto #0
 __all__ = ['PACKED', 'LEFT_OUT', 'REMOTE', 'StepFailed', 'reported', 'find_notebook', 'NotebookParameter', 'pinned',
-           'add_parameters', 'filled', 'package_files', 'FlowArtifacts', 'run_step', 'keep_notebooks', 'save_card',
-           'card_page', 'perform', 'notebook', 'refuse_remote', 'run_status', 'run_parameters', 'run_metrics',
-           'all_runs', 'used_datasets', 'runs', 'PastArtifacts', 'past_artifacts', 'executed_notebooks', 'FlowSpec',
-           'step']
+           'add_parameters', 'filled', 'package_files', 'FlowArtifacts', 'holder', 'run_step', 'keep_notebooks',
+           'save_card', 'card_page', 'perform', 'notebook', 'refuse_remote', 'run_status', 'run_parameters',
+           'run_metrics', 'all_runs', 'used_datasets', 'runs', 'PastArtifacts', 'past_artifacts', 'executed_notebooks',
+           'FlowSpec', 'step']
 
 # %% ../nbs/lib/52_flow.ipynb #e7af4d5b
 class StepFailed(MetaflowException):  # type: ignore[misc]
@@ -197,6 +198,17 @@ class FlowArtifacts(Mapping[str, Any]):
         return sum(1 for _ in self)
 
 # %% ../nbs/lib/52_flow.ipynb #7c172841
+def holder(context: Context, notebook: notebooks.Notebook, seconds: float) -> Holder:
+    "Where a notebook of a flow waits. Metaflow shows a line; who started the flow tells the rest."
+    return Holder(
+        context.settings.root,
+        notebook,
+        seconds=seconds,
+        run=context.run,
+        say=lambda note: f'{note.why}. It waits: mlops-nb resume {note.id}',
+    )
+
+
 def run_step(
     notebook: notebooks.Notebook,
     context: Context,
@@ -205,7 +217,9 @@ def run_step(
 ) -> Execution:
     "Run a notebook as a step; what it saved and logged is in the context afterwards."
     settings = context.settings
+    seconds = float(os.environ.get(HOLD) or 0)
     options: dict[str, Any] = {
+        'hold': holder(context, notebook, seconds) if seconds else None,
         'engine': settings.engine,
         'timeout': settings.timeout,
         'path': [settings.root],
@@ -472,5 +486,8 @@ def executed_notebooks(
 
     store = open_store(settings)
     found = past_artifacts(settings, run)
-    digests = {t.parent.id: t['executed_notebook'].data for t in found.tasks() if 'executed_notebook' in t}
-    return {name: store.get(digest) for name, digest in reversed(digests.items())}
+    tasks = reversed([task for task in found.tasks() if 'executed_notebook' in task])
+    steps: dict[str, str] = {}  # a step without a notebook has the one before it
+    for task in tasks:
+        steps.setdefault(task['executed_notebook'].data, task.parent.id)
+    return {name: store.get(digest) for digest, name in steps.items()}

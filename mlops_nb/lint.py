@@ -23,7 +23,16 @@ from mlops_nb.core import (
 )
 from .exports import directives
 from .launch import flow_files
-from .notebook import REQUIRED, Notebook, as_python, contract, read_notebook, shown, tagged
+from mlops_nb.notebook import (
+    REQUIRED,
+    Notebook,
+    as_python,
+    cell_numbers,
+    contract,
+    read_notebook,
+    shown,
+    tagged,
+)
 from .step import step_calls
 from .values import Expression, last_name
 
@@ -67,11 +76,10 @@ class Code:
 
 def read_code(notebook: Notebook) -> Iterator[Code]:
     "The code cells of a notebook that run; the one that papermill adds is not counted."
-    cells = [one for one in notebook.cells if one['cell_type'] == 'code']
-    cells = [one for one in cells if 'injected-parameters' not in one['metadata'].get('tags', ())]
     flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-    for number, cell in enumerate(cells, 1):
-        if directives(cell).get('eval') == 'false' or 'skip-execution' in cell['metadata'].get('tags', ()):
+    for cell, number in zip(notebook.cells, cell_numbers(notebook.cells), strict=True):
+        left_out = {'injected-parameters', 'skip-execution'} & set(cell['metadata'].get('tags', ()))
+        if cell['cell_type'] != 'code' or left_out or directives(cell).get('eval') == 'false':
             continue
         try:
             yield Code(number, cell, compile(as_python(cell['source']), '<cell>', 'exec', flags))
@@ -88,7 +96,7 @@ def check_contract(
         about = 'it has no cell tagged parameters, so nobody can give it a value'
         yield Finding(notebook.name, 1, 1, about, 'tag the cell that declares them', warning=True)
         return
-    number = sum(cell['cell_type'] == 'code' for cell in notebook.cells[: index + 1])
+    number = cell_numbers(notebook.cells)[index]
     try:
         declared = contract(notebook)
     except UsageError as error:

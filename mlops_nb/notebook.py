@@ -35,7 +35,7 @@ from mlops_nb.values import (
 
 # %% auto #0
 __all__ = ['REQUIRED', 'PYTHON_MAGICS', 'shown', 'Notebook', 'as_notebook', 'read_notebook', 'to_bytes', 'write_notebook',
-           'Missing', 'Parameter', 'as_python', 'tagged', 'Contract', 'contract', 'inject']
+           'Missing', 'Parameter', 'as_python', 'tagged', 'cell_numbers', 'Contract', 'contract', 'inject']
 
 # %% ../nbs/lib/12_notebook.ipynb #8d3f40db
 def shown(path: Path) -> str:  # relative when the working directory is above it
@@ -254,6 +254,18 @@ def tagged(
         if cell['cell_type'] == 'code' and tag in cell['metadata'].get('tags', ()):
             return index
     return None
+
+# %% ../nbs/lib/12_notebook.ipynb #110b55df
+def cell_numbers(
+    cells: Sequence[Mapping[str, Any]],
+) -> list[int]:  # as many
+    "The number of each cell; prose has that of the code above it."
+    numbers = list[int]()
+    for cell in cells:
+        given = 'injected-parameters' in cell['metadata'].get('tags', ())
+        counts = cell['cell_type'] == 'code' and not given
+        numbers.append((numbers[-1] if numbers else 0) + counts)
+    return numbers
 
 # %% ../nbs/lib/12_notebook.ipynb #644d7500
 def _read_parameters(

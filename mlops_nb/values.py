@@ -148,7 +148,8 @@ def _member(value: Any, name: str, members: Mapping[str, Any]) -> Expression:
     if isinstance(value, Enum) and type(value).__name__ == name.rpartition('.')[2]:
         value = Expression(f'{name}.{value.name}')
     if isinstance(value, Expression):
-        value = value.text.removeprefix(f'{name}.')
+        value = value.text
+    value = value.removeprefix(f'{name}.') if isinstance(value, str) else value
     for member, known in members.items():
         if value == member or (type(value) is type(known) and value == known) or value == str(known):
             return Expression(f'{name}.{member}')

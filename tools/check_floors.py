@@ -12,7 +12,7 @@ FLOORS: dict[str, int] = {
         1: 'store audit values notebook contract page sketch profile_file column periods',
         2: 'profile artifact data lineage features distance change verdict comparison guess',
         3: 'outputs shell restore execute step drift_page drift performance label arrival',
-        4: 'gates slices registry exports launch lint',
+        4: 'gates slices registry exports launch lint hold resume',
         5: 'flow review scaffold next_steps',
         7: 'console cli_start cli_run cli tour papermill_engine',
     }.items()
@@ -23,7 +23,7 @@ OWNERS = {
     'matplotlib': {'figures'},
     'metaflow': {'flow'},
     'papermill': {'execute', 'papermill_engine'},
-    'ipykernel': {'shell', 'execute'},
+    'ipykernel': {'shell', 'execute', 'hold'},
     'IPython': {'shell', 'restore', 'execute'},
     'whylogs': {'profile'},
     'skops': {'artifact'},
