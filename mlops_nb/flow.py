@@ -5,7 +5,6 @@
 # %% ../nbs/lib/52_flow.ipynb #fbfe04c0
 from __future__ import annotations  # noqa: F404
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -31,6 +30,7 @@ from metaflow.packaging_sys import ContentType
 from metaflow.user_decorators.user_step_decorator import StepMutator, UserStepDecorator
 
 from . import notebook as notebooks
+from .card import add_card, card_page, save_card
 from .core import MlopsError, NotFoundError, Settings, UsageError, load_settings, suggest
 from .execute import Execution, run_notebook
 from .exports import refuse_stale
@@ -47,9 +47,8 @@ _all_ = ['FlowSpec', 'step']
 # %% auto #0
 __all__ = ['PACKED', 'LEFT_OUT', 'REMOTE', 'StepFailed', 'reported', 'find_notebook', 'NotebookParameter', 'pinned',
            'add_parameters', 'filled', 'package_files', 'FlowArtifacts', 'holder', 'run_step', 'keep_notebooks',
-           'save_card', 'card_page', 'perform', 'notebook', 'refuse_remote', 'run_status', 'run_parameters',
-           'run_metrics', 'all_runs', 'used_datasets', 'runs', 'PastArtifacts', 'past_artifacts', 'executed_notebooks',
-           'FlowSpec', 'step']
+           'perform', 'notebook', 'refuse_remote', 'run_status', 'run_parameters', 'run_metrics', 'all_runs',
+           'used_datasets', 'runs', 'PastArtifacts', 'past_artifacts', 'executed_notebooks', 'FlowSpec', 'step']
 
 # %% ../nbs/lib/52_flow.ipynb #e7af4d5b
 class StepFailed(MetaflowException):  # type: ignore[misc]
@@ -259,29 +258,6 @@ def keep_notebooks(
         link(connection, f'run:{run}', f'notebook:{digests[0]}', f'executed {path}')
     return digests[1]
 
-# %% ../nbs/lib/52_flow.ipynb #acb33b05
-def save_card(
-    flow: FlowSpec,  # a running flow
-    html: str,  # one self-contained page
-) -> None:
-    "Show a page as the card of the running task."
-    from metaflow.datastore import FlowDataStore
-    from metaflow.plugins.cards.card_datastore import CardDatastore
-
-    storage = type(flow._datastore._storage_impl)
-    root = CardDatastore.get_storage_root(storage.TYPE)
-    datastore = FlowDataStore(flow.name, storage_impl=storage, ds_root=root)
-    name = hashlib.sha1(html.encode()).hexdigest()
-    CardDatastore(datastore, pathspec=current.pathspec).save_card(name, 'html', html, card_id='notebook')
-
-
-def card_page(execution: Execution, title: str) -> str:
-    "The card of an executed notebook: the error first, if there was one."
-    from mlops_nb.page import notebook_html
-
-    banner = str(execution.error) if execution.error else f'ran in {execution.seconds:.1f} s'
-    return notebook_html(execution.notebook, title=title, banner=banner)
-
 # %% ../nbs/lib/52_flow.ipynb #fa21075c
 def perform(decorator: notebook, step_name: str, flow: FlowSpec, inputs: Any) -> None:
     "Run a decorated step's notebook and set what it saved on the flow."
@@ -326,9 +302,10 @@ class notebook(UserStepDecorator, StepMutator):  # type: ignore[misc]  # noqa: N
             add_parameters(mutable_step.flow, path, mapped=self.mapping)
 
     def mutate(self, mutable_step: Any) -> None:
-        "Refuse to go where the store can't be reached."
+        "Refuse to go where the store can't be reached; have a card made."
         with reported():
             refuse_remote(load_settings(), [spec[0] for spec in mutable_step.decorator_specs])
+        add_card(mutable_step)
 
     def add_to_package(self) -> Iterator[tuple[str, str, ContentType]]:
         "The project's files, for steps that run elsewhere."

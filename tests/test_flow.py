@@ -66,6 +66,27 @@ def test_the_card_of_a_task_is_its_executed_notebook_on_failure_too(project: Pat
         assert text in card.stdout, card.stderr
 
 
+ANOTHER_METAFLOW = """
+import sys
+if any(word.endswith('.py') for word in sys.orig_argv) and 'card' not in sys.orig_argv:
+    from metaflow.plugins.cards.card_datastore import CardDatastore
+    known = CardDatastore.save_card
+    CardDatastore.save_card = lambda self, name, page: known(self, name, 'html', page)
+"""
+
+
+def test_with_another_metaflow_its_own_decorator_makes_the_card(
+    project: Path, mlops: Run, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = tmp_path_factory.mktemp('other')
+    (other / 'sitecustomize.py').write_text(ANOTHER_METAFLOW)
+    done = mlops('flow', 'train', 'run', folder=project, PYTHONPATH=str(other))
+    assert done.returncode == 0, done.stdout + done.stderr
+    number = runs(mlops, project)[0]['run'].split('/')[1]
+    card = mlops('flow', 'train', 'card', 'get', f'{number}/train', folder=project)
+    assert 'rows: 6' in card.stdout, card.stderr
+
+
 @pytest.mark.parametrize(
     ('options', 'expected'),
     [

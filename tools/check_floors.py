@@ -12,7 +12,7 @@ FLOORS: dict[str, int] = {
         1: 'store audit values notebook contract page sketch profile_file column periods',
         2: 'profile artifact data lineage features distance change verdict comparison guess',
         3: 'outputs shell restore execute step drift_page drift performance label arrival',
-        4: 'gates slices registry exports launch lint hold resume',
+        4: 'gates slices registry exports launch lint hold resume card',
         5: 'flow review scaffold next_steps',
         7: 'console cli_start cli_run cli tour papermill_engine',
     }.items()
@@ -21,7 +21,7 @@ FLOORS: dict[str, int] = {
 # The one module that may import each of these: what is heavy, or what must stay replaceable.
 OWNERS = {
     'matplotlib': {'figures'},
-    'metaflow': {'flow'},
+    'metaflow': {'flow', 'card'},
     'papermill': {'execute', 'papermill_engine'},
     'ipykernel': {'shell', 'execute', 'hold'},
     'IPython': {'shell', 'restore', 'execute'},
