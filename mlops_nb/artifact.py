@@ -17,13 +17,12 @@ from datetime import date
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pyarrow as pa
-
 from .core import CorruptError, RefusedError, StoreError, UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    import pyarrow as pa
     from sklearn.base import BaseEstimator
 
     from mlops_nb.store import Store
@@ -46,6 +45,7 @@ def to_parquet(
     table: pa.Table,
 ) -> bytes:  # the same for equal rows, types and notes in the schema
     "A table as Parquet, compressed with zstd."
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     sink = pa.BufferOutputStream()
@@ -60,6 +60,7 @@ def from_parquet(
     columns: Iterable[str] | None = None,  # None: all
 ) -> pa.Table:
     "The table that was written with `to_parquet`, or some of its columns."
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     return pq.ParquetFile(pa.BufferReader(data)).read(columns=None if columns is None else list(columns))
@@ -82,6 +83,8 @@ def _frame_table(
     frame: pd.DataFrame,
 ) -> pa.Table:  # raises ValueError with the reason
     "A frame as a table that can be turned back into it."
+    import pyarrow as pa
+
     if not len(frame.columns) and len(frame):
         raise ValueError('it has no columns')
     if str(frame.columns.inferred_type).startswith('mixed'):
@@ -213,7 +216,9 @@ def is_plain(value: object) -> bool:
         return type(value) is dict and all(map(is_plain, value)) and all(map(is_plain, value.values()))
     if type(value) in (list, tuple):
         return all(map(is_plain, value))  # type: ignore[call-overload]
-    return value is None or isinstance(value, (str, int, float, bool, date, np.generic))
+    numpy = sys.modules.get('numpy')
+    scalars = (numpy.generic,) if numpy is not None else ()
+    return value is None or isinstance(value, (str, int, float, bool, date, *scalars))
 
 # %% ../nbs/lib/21_artifact.ipynb #7e203904
 def _from_notebook(value: object) -> str:
@@ -240,6 +245,8 @@ def _trusted_model(value: BaseEstimator, trusted: Collection[str]) -> bytes:
 # %% ../nbs/lib/21_artifact.ipynb #163049c3
 def _array_bytes(value: np.ndarray[Any, Any]) -> bytes:
     "An array as .npy; raises ValueError for one of Python objects."
+    import numpy as np
+
     out = io.BytesIO()
     np.save(out, value, allow_pickle=False)
     return out.getvalue()
@@ -250,12 +257,13 @@ def _file_of(
     trusted: Collection[str],
 ) -> tuple[str, str, bytes] | None:  # kind, detail, bytes; None: there is no format for it
     "The file of a value; raises ValueError with the reason when the value does not fit its format."
-    pandas, base = sys.modules.get('pandas'), sys.modules.get('sklearn.base')
-    if isinstance(value, pa.Table):
+    # a value of a library that nobody has imported is not there; to import them all takes long
+    numpy, pandas, arrow, base = map(sys.modules.get, ('numpy', 'pandas', 'pyarrow', 'sklearn.base'))
+    if arrow is not None and isinstance(value, arrow.Table):
         return 'table', f'{value.num_rows:,} × {value.num_columns:,}', to_parquet(value)
     if pandas is not None and type(value) is pandas.DataFrame:
         return 'frame', f'{len(value):,} × {len(value.columns):,}', to_parquet(_frame_table(value))
-    if type(value) is np.ndarray:
+    if numpy is not None and type(value) is numpy.ndarray:
         return 'array', f'{" × ".join(map(str, value.shape))} {value.dtype}', _array_bytes(value)
     if base is not None and isinstance(value, base.BaseEstimator):
         return 'model', type(value).__name__, _trusted_model(value, trusted)
@@ -293,6 +301,8 @@ def keep(
 
 # %% ../nbs/lib/21_artifact.ipynb #2f885052
 def _read_array(data: bytes) -> np.ndarray[Any, Any]:
+    import numpy as np
+
     found: np.ndarray[Any, Any] = np.load(io.BytesIO(data), allow_pickle=False)
     return found
 
