@@ -20,6 +20,7 @@ from . import __version__
 from .core import NotFoundError, UsageError, now, suggest
 from .notebook import Notebook, check_values, inject, read_notebook, shown, to_bytes, write_notebook
 from .outputs import CellError, Output, report
+from .widgets import saved
 
 # %% auto #0
 __all__ = ['ERROR_TAG', 'NOT_RUN', 'Run', 'STYLE', 'LANGUAGE_INFO', 'ENGINES', 'Execution', 'is_tagged', 'fresh_cell', 'as_json',
@@ -116,8 +117,6 @@ def run_cells(cells: Sequence[dict[str, Any]], run: Run, *, watch: Watch) -> Cel
             cell['cell_type'] == 'code' and cell['source'].strip() and not is_tagged(cell, 'skip-execution')
         )
         error = run(cell, index) if runs else None
-        if error and error.why == 'raised' and is_tagged(cell, 'raises-exception'):
-            error = None
         watch.cell_ended(cell, index, error)
         if error:
             return error
@@ -201,6 +200,8 @@ def in_process(job: Job) -> Iterator[Run]:
     with notebook_shell(job.name, make=job.make, last_words=job.ended, **options) as run:
         job.content['metadata'].setdefault('language_info', dict(LANGUAGE_INFO))
         yield lambda cell, index: run(cell)
+        if run.shell.widgets.states:
+            job.content['metadata']['widgets'] = saved(run.shell.widgets)
         job.kept.update({name: run.shell.user_ns[name] for name in job.keep if name in run.shell.user_ns})
 
 # %% ../nbs/lib/30_execute.ipynb #f0bcdce4

@@ -19,8 +19,8 @@ from typing import Any, Literal
 from .core import NotebookError
 
 # %% auto #0
-__all__ = ['Output', 'CellError', 'report', 'Outputs', 'clear', 'add_text', 'update', 'show', 'collect', 'ByteStream', 'Stream',
-           'Descriptors', 'captured']
+__all__ = ['Output', 'CellError', 'report', 'Outputs', 'clear', 'add_text', 'update', 'show', 'collect', 'Stream', 'Descriptors',
+           'captured']
 
 # %% ../nbs/lib/34_outputs.ipynb #29ddfdd5
 @dataclass(frozen=True)
@@ -82,6 +82,7 @@ class Outputs:
     clearing: bool = False  # clear when the next output comes
     pending: Callable[[], None] = lambda: None
     lock: Any = field(default_factory=threading.RLock)
+    into: list[Outputs] = field(default_factory=list)  # widgets that outputs go into; the last one counts
 
     def settle(self) -> None:
         "Put the text of the last output together."
@@ -104,6 +105,9 @@ def clear(
 ) -> None:
     "Forget what the cell has put out."
     with outputs.lock:
+        if outputs.into:
+            clear(outputs.into[-1], wait=wait)
+            return
         outputs.clearing = wait
         if not wait:
             outputs.settle()
@@ -125,12 +129,17 @@ def add_text(
 ) -> None:
     "Text that a stream said."
     with outputs.lock:
-        if outputs.text and not outputs.clearing and outputs.cell[-1]['name'] == name:
-            outputs.text.append(text)
-        elif text:
+        if outputs.into:
+            add_text(outputs.into[-1], name, text)
+            return
+        if not text:
+            return
+        if outputs.clearing or not outputs.cell or outputs.cell[-1].get('name') != name:
             _make_room(outputs)
             outputs.cell.append(outputs.make({'output_type': 'stream', 'name': name, 'text': ''}))
-            outputs.text.append(text)
+        if not outputs.text:
+            outputs.text.append(outputs.cell[-1]['text'])
+        outputs.text.append(text)
 
 # %% ../nbs/lib/34_outputs.ipynb #7685b830
 def update(
@@ -153,6 +162,9 @@ def show(
     "Anything but text."
     with outputs.lock:
         outputs.pending()
+        if outputs.into:
+            show(outputs.into[-1], output, name=name)
+            return
         _make_room(outputs)
         outputs.cell.append(outputs.make(output))
         if name:
@@ -178,56 +190,34 @@ def collect(
     elif kind in ('display_data', 'execute_result', 'error'):
         show(outputs, output, name=name)
 
-# %% ../nbs/lib/34_outputs.ipynb #ae93542d
-class ByteStream(io.RawIOBase):
-    "`sys.stdout.buffer`: bytes for a text stream."
-
-    def __init__(
-        self,
-        stream: Any,  # of text
-    ) -> None:
-        self.stream = stream
-
-    def write(self, data: Any, /) -> int:
-        "Bytes in UTF-8."
-        self.stream.write(bytes(data).decode(errors='replace'))
-        return len(data)
-
-    def writable(self) -> bool:
-        "Yes."
-        return True
-
 # %% ../nbs/lib/34_outputs.ipynb #44076ad5
 class Stream(io.TextIOBase):
     "A text stream whose text goes to `Outputs`."
 
     encoding = 'UTF-8'
-    errors = 'replace'
 
     def __init__(
         self,
         outputs: Outputs,
         name: str,  # 'stdout' or 'stderr'
     ) -> None:
-        self.outputs, self.stream, self.process = outputs, name, os.getpid()
-        self.name = f'<{name}>'
-        self.buffer = ByteStream(self)
+        self.outputs, self.name, self.process = outputs, name, os.getpid()
 
     def write(self, text: str, /) -> int:
         "Text, at once; raises TypeError on anything else."
         if not isinstance(text, str):
-            raise TypeError(f'write() argument must be str, not {type(text).__name__}')
+            raise TypeError(f'write() argument must be str, not {type(text)}')
         if os.getpid() != self.process:
             os.write(self.fileno(), text.encode(errors='replace'))
         else:
             with self.outputs.lock:
                 self.outputs.pending()
-                add_text(self.outputs, self.stream, text)
+                add_text(self.outputs, self.name, text)
         return len(text)
 
     def fileno(self) -> int:
         "The descriptor that programs write to."
-        return 1 if self.stream == 'stdout' else 2
+        return 1 if self.name == 'stdout' else 2
 
     def writable(self) -> bool:
         "Yes."

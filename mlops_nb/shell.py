@@ -8,35 +8,50 @@ from __future__ import annotations
 import asyncio
 import atexit
 import builtins
-import gc
 import getpass
 import json
 import os
+import pdb
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import Context, copy_context
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import FrameType, MappingProxyType, SimpleNamespace
-from typing import Any, Final
+from typing import Any
 
+import comm
+from comm.base_comm import BaseComm, CommManager
+from ipykernel.compiler import XCachingCompiler
+from ipykernel.kernelbase import Kernel
 from ipykernel.zmqshell import ZMQInteractiveShell
-from IPython.core.error import StdinNotImplementedError
+from IPython.core import debugger
 from jupyter_client.jsonutil import json_clean, json_default
 from jupyter_client.session import Session
 from traitlets.config import Config
 
 from .core import UsageError
 from .outputs import CellError, Descriptors, Output, Outputs, Stream, captured, collect, report
-from .restore import INLINE, Logging, as_instance, everything_restored, inline_figures, swap_logging
+from mlops_nb.restore import (
+    INLINE,
+    Logging,
+    as_instance,
+    everything_restored,
+    inline_figures,
+    restored,
+    swap_logging,
+)
+from .widgets import Widgets, receive, tell
 
 # %% auto #0
-__all__ = ['LARGE', 'packed', 'CollectingSession', 'NotebookShell', 'make_shell', 'close_shell', 'is_large', 'CellTimeout',
-           'error_of', 'Interruption', 'interruptible', 'outside_loop', 'close_loop', 'execute', 'run_source',
-           'CellRunner', 'refuse_input', 'prepare', 'hard_end', 'notebook_shell']
+__all__ = ['packed', 'CollectingSession', 'NotebookShell', 'make_shell', 'NotebookComm', 'widgets_connected', 'close_shell',
+           'CellTimeout', 'error_of', 'Interruption', 'interruptible', 'outside_loop', 'close_loop', 'execute',
+           'run_source', 'update_widget', 'CellRunner', 'prepare', 'hard_end', 'notebook_shell']
 
 # %% ../nbs/lib/35_shell.ipynb #559ecbde
 def packed(
@@ -70,6 +85,9 @@ class NotebookShell(ZMQInteractiveShell):
     "A kernel's shell without the kernel."
 
     interruption: Interruption | None = None  # of the cell that runs
+    context: Context  # of all cells: what one sets, as NumPy's print options, the next one finds
+    widgets: Widgets
+    process: int  # that it belongs to, and not to those that cells fork
 
     def init_virtualenv(self) -> None:
         "Nothing: this process has its packages."
@@ -86,18 +104,49 @@ class NotebookShell(ZMQInteractiveShell):
 
 
 NotebookShell.__name__ = NotebookShell.__qualname__ = ZMQInteractiveShell.__name__
+NotebookShell.__module__ = ZMQInteractiveShell.__module__
 
 # %% ../nbs/lib/35_shell.ipynb #1cff660a
 def make_shell(outputs: Outputs) -> NotebookShell:
     "A shell with an empty namespace and its history in memory."
     config = Config({'HistoryManager': {'enabled': False, 'hist_file': ':memory:'}})
     kernel = SimpleNamespace(eventloop=None)  # as much of one as the shell asks for
-    shell = NotebookShell(config=config, kernel=kernel)  # type: ignore[no-untyped-call]
+    options: dict[str, Any] = {'config': config, 'kernel': kernel, 'compiler_class': XCachingCompiler}
+    shell = NotebookShell(**options)  # type: ignore[no-untyped-call]
     hook: Any = shell.displayhook
     publisher: Any = shell.display_pub
     hook.session = publisher.session = CollectingSession().collect_in(outputs)
     hook.topic = b'execute_result'
+    shell.context, shell.widgets, shell.process = copy_context(), Widgets(outputs), os.getpid()
+    extensions: Any = shell.extension_manager
+    extensions.load_extension('storemagic')  # as every kernel does
     return shell
+
+# %% ../nbs/lib/35_shell.ipynb #e081f717
+class NotebookComm(BaseComm):
+    "One widget's line to the shell of the notebook that runs."
+
+    def publish_msg(
+        self, msg_type: str, data: Any = None, metadata: Any = None, buffers: Any = None, **keys: Any
+    ) -> None:
+        "Send a message; nobody hears it where no notebook runs here."
+        shell = NotebookShell._instance
+        if isinstance(shell, NotebookShell) and os.getpid() == shell.process:
+            receive(shell.widgets, packed({'comm_id': self.comm_id, 'data': data or {}}), buffers or ())
+
+
+@contextmanager
+def widgets_connected() -> Iterator[CommManager]:
+    "Widgets talk to the notebook's shell, and are forgotten afterwards."
+    manager = CommManager()
+    with restored(vars(comm)):
+        comm.create_comm, comm.get_comm_manager = NotebookComm, lambda: manager
+        yield manager
+        if 'ipywidgets.widgets.widget' in sys.modules:
+            instances = sys.modules['ipywidgets.widgets.widget']._instances
+            for name, line in manager.comms.items():
+                instances.pop(name, None)
+                line._closed = True  # there is nobody to tell when the widget goes
 
 # %% ../nbs/lib/35_shell.ipynb #870370a7
 def close_shell(shell: NotebookShell) -> None:
@@ -109,18 +158,6 @@ def close_shell(shell: NotebookShell) -> None:
     shell.atexit_operations()  # type: ignore[no-untyped-call]
     shell.user_ns.clear()
     shell.events.callbacks = {name: [] for name in shell.events.callbacks}
-
-# %% ../nbs/lib/35_shell.ipynb #f523a81c
-LARGE: Final = 500_000_000  # bytes
-
-
-def is_large() -> bool:
-    "Whether this process takes much memory; yes where the system does not tell."
-    try:
-        pages = int(Path('/proc/self/statm').read_text().split()[1])
-    except OSError:
-        return True
-    return pages * os.sysconf('SC_PAGE_SIZE') > LARGE
 
 # %% ../nbs/lib/35_shell.ipynb #49a5813f
 class CellTimeout(BaseException):
@@ -186,7 +223,8 @@ def interruptible(interruption: Interruption) -> Iterator[None]:
         if ours:
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
+            if signal.getsignal(number) == interruption.arrived:
+                signal.signal(number, handler or signal.SIG_DFL)
         if ours and rest:
             signal.setitimer(signal.ITIMER_REAL, max(rest - (time.monotonic() - started), 0.001), interval)
 
@@ -246,7 +284,7 @@ def run_source(
 ) -> CellError | None:
     "Run the text of a cell to its end, or to what stops it."
     loop, shell.interruption = interruption.loop, interruption
-    task = interruption.task = loop.create_task(execute(shell, source))
+    task = interruption.task = loop.create_task(execute(shell, source), context=shell.context)
     while not task.done():
         with suppress(KeyboardInterrupt):
             loop.run_until_complete(asyncio.wait([task]))
@@ -261,6 +299,17 @@ def run_source(
     if raised is None and shell.exit_now:
         raised = SystemExit()
     return error_of(raised) if raised else None
+
+# %% ../nbs/lib/35_shell.ipynb #f811e4b2
+def update_widget(
+    name: str,  # its id
+    state: dict[str, Any],  # what has changed
+) -> None:
+    "Tell a widget what a browser would tell it."
+    widget = comm.get_comm_manager().comms.get(name)
+    if widget is not None:
+        data = {'method': 'update', 'state': state, 'buffer_paths': []}
+        widget.handle_msg({'content': {'comm_id': name, 'data': data}, 'buffers': []})
 
 # %% ../nbs/lib/35_shell.ipynb #5a1bf915
 @dataclass
@@ -277,14 +326,18 @@ class CellRunner:
     def __call__(self, cell: dict[str, Any]) -> CellError | None:
         "Run one; its outputs and its number are in it afterwards, whatever happens."
         self.outputs.begin(cell['outputs'])
+        parent = {'header': {'msg_id': f'cell {self.shell.execution_count}'}}
+        self.shell.context.run(self.shell.set_parent, parent)
         interruption = replace(self.interruption)
         with self.redirected(), captured(self.descriptors), outside_loop(), interruptible(interruption):
             error = run_source(self.shell, cell['source'], interruption=interruption)
+            self.shell.context.run(tell, self.shell.widgets, update_widget)
         self.outputs.settle()
         count = cell['execution_count'] = self.shell.execution_count - 1
-        return (
-            report(self.outputs.cell, replace(error, count=count), make=self.outputs.make) if error else None
-        )
+        may_fail = 'raises-exception' in cell.get('metadata', {}).get('tags', ())
+        if error is None or (may_fail and error.why in ('raised', 'exited')):
+            return None
+        return report(self.outputs.cell, replace(error, count=count), make=self.outputs.make)
 
     @contextmanager
     def redirected(self) -> Iterator[None]:
@@ -298,17 +351,6 @@ class CellRunner:
             sys.stdin, sys.stdout, sys.stderr = before
             self.logging = swap_logging(log)
 
-# %% ../nbs/lib/35_shell.ipynb #ed086eec
-def refuse_input(kind: str) -> Callable[..., str]:
-    "A function that nobody answers."
-
-    def ask(*question: Any, **options: Any) -> str:
-        raise StdinNotImplementedError(
-            f'{kind} was called, but this frontend does not support input requests.'
-        )
-
-    return ask
-
 # %% ../nbs/lib/35_shell.ipynb #7a95d232
 def prepare(
     name: str,  # of the notebook, as `sys.argv[0]`
@@ -320,7 +362,10 @@ def prepare(
     os.environ.update({'MPLBACKEND': INLINE, 'PLOTLY_RENDERER': 'plotly_mimetype', **env})
     sys.path[:0] = [one for one in dict.fromkeys(path) if one not in sys.path]
     sys.argv = [name]
-    builtins.input, getpass.getpass = refuse_input('raw_input'), refuse_input('getpass')
+    silent: Any = SimpleNamespace(_allow_stdin=False)  # a kernel whose frontend answers no questions
+    builtins.input, getpass.getpass = partial(Kernel.raw_input, silent), partial(Kernel.getpass, silent)
+    for module in vars(debugger), vars(pdb):
+        module.update(Pdb=debugger.InterruptiblePdb, set_trace=debugger.set_trace)
 
 # %% ../nbs/lib/35_shell.ipynb #cc3053e7
 def hard_end(
@@ -356,8 +401,6 @@ def notebook_shell(
     "A function that runs cells in this process, which afterwards is as it was."
     if threading.current_thread() is not threading.main_thread():
         raise UsageError("a notebook runs in-process only in the main thread; elsewhere, use engine='kernel'")
-    if is_large():
-        gc.collect()
     outputs = Outputs(make)
     with everything_restored(cwd) as stack, open(os.devnull, encoding='utf-8') as nothing:
         prepare(name, env=env, path=path)
@@ -365,6 +408,7 @@ def notebook_shell(
         stack.callback(close_shell, shell)
         stack.enter_context(as_instance(NotebookShell, shell))
         stack.enter_context(inline_figures(shell))
+        stack.enter_context(widgets_connected())
         loop = asyncio.new_event_loop()
         stack.callback(close_loop, loop)
         descriptors = Descriptors(outputs)
