@@ -181,6 +181,9 @@ def run_step(
     options: dict[str, Any] = {
         'engine': settings.engine,
         'timeout': settings.timeout,
+        'notebook_timeout': settings.notebook_timeout,
+        'grace': settings.grace,
+        'output_limit': settings.output_limit,
         'path': [settings.root],
         'cwd': notebook.path.parent,  # as in JupyterLab
     }

@@ -12,19 +12,24 @@ import getpass
 import json
 import os
 import pdb
-import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import Context, copy_context
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from types import FrameType, MappingProxyType, SimpleNamespace
-from typing import Any
+from types import MappingProxyType, SimpleNamespace
+from typing import Any, Final
 
+# %% auto #0
+__all__ = ['UNLIMITED', 'packed', 'CollectingSession', 'NotebookShell', 'make_shell', 'NotebookComm', 'widgets_connected',
+           'close_shell', 'outside_loop', 'close_loop', 'execute', 'run_source', 'update_widget', 'CellRunner',
+           'redirected', 'guarded', 'prepare', 'notebook_shell']
+
+# %% ../nbs/lib/35_shell.ipynb #bb2f5134
 import comm
 from comm.base_comm import BaseComm, CommManager
 from ipykernel.compiler import XCachingCompiler
@@ -36,7 +41,20 @@ from jupyter_client.session import Session
 from traitlets.config import Config
 
 from .core import UsageError
-from .outputs import CellError, Descriptors, Output, Outputs, Stream, captured, collect, report
+from .interruption import Interruption, ended_hard, error_of, interruptible
+from mlops_nb.outputs import (
+    Allowance,
+    CellError,
+    Descriptors,
+    Limits,
+    Output,
+    Outputs,
+    Stream,
+    captured,
+    collect,
+    past_the_pipes,
+    report,
+)
 from mlops_nb.restore import (
     INLINE,
     Logging,
@@ -47,11 +65,6 @@ from mlops_nb.restore import (
     swap_logging,
 )
 from .widgets import Widgets, receive, tell
-
-# %% auto #0
-__all__ = ['packed', 'CollectingSession', 'NotebookShell', 'make_shell', 'NotebookComm', 'widgets_connected', 'close_shell',
-           'CellTimeout', 'error_of', 'Interruption', 'interruptible', 'outside_loop', 'close_loop', 'execute',
-           'run_source', 'update_widget', 'CellRunner', 'prepare', 'hard_end', 'notebook_shell']
 
 # %% ../nbs/lib/35_shell.ipynb #559ecbde
 def packed(
@@ -159,76 +172,7 @@ def close_shell(shell: NotebookShell) -> None:
     shell.user_ns.clear()
     shell.events.callbacks = {name: [] for name in shell.events.callbacks}
 
-# %% ../nbs/lib/35_shell.ipynb #49a5813f
-class CellTimeout(BaseException):
-    "A cell took longer than it may; not an `Exception`, so that a cell's own handlers let it pass."
-
-
-def error_of(
-    exception: BaseException,
-    *,
-    outside: bool = False,  # it came from outside, as a signal
-) -> CellError:
-    "An exception as the reason why a cell stopped."
-    name, value = type(exception).__name__, str(exception)
-    if outside:
-        return CellError(name, value, why='timeout' if isinstance(exception, CellTimeout) else 'interrupted')
-    exited = isinstance(exception, SystemExit) and value in ('', '0', 'None')
-    return CellError(name, value, why='exited' if exited else 'raised')
-
-# %% ../nbs/lib/35_shell.ipynb #36104825
-@dataclass
-class Interruption:
-    "What stops one cell from outside."
-
-    loop: asyncio.AbstractEventLoop
-    timeout: float  # seconds, 0: no limit
-    give_up: Callable[[CellError], None]  # ends the process
-    task: asyncio.Task[Any] | None = None  # the cell
-    cause: BaseException | None = None  # what came first
-    heard: bool = False  # it has ended the cell's own code
-    patience: int = 10  # alarms
-
-    def arrived(self, number: int, frame: FrameType | None) -> None:
-        "Handle a signal; raises what it means where the cell is."
-        if self.heard:
-            return
-        late = CellTimeout(f'the cell took longer than its time limit, {self.timeout:g} s')
-        kind = late if number == signal.SIGALRM else KeyboardInterrupt()
-        self.cause = self.cause or kind
-        self.patience -= number == signal.SIGALRM
-        if not self.patience:
-            self.give_up(error_of(self.cause, outside=True))
-        if self.task is not None and asyncio.current_task(self.loop) is self.task:
-            raise kind
-        if self.task is not None:
-            self.loop.call_soon_threadsafe(self.task.cancel)
-
-# %% ../nbs/lib/35_shell.ipynb #454b6803
-@contextmanager
-def interruptible(interruption: Interruption) -> Iterator[None]:
-    "While this runs, signals arrive at the cell."
-    rest, interval = signal.getitimer(signal.ITIMER_REAL)
-    ours = interruption.timeout and not 0 < rest <= interruption.timeout
-    numbers = [signal.SIGINT, signal.SIGALRM] if ours else [signal.SIGINT]
-    before = {n: signal.getsignal(n) for n in numbers if signal.getsignal(n) != signal.SIG_IGN}
-    started = time.monotonic()
-    for number in before:
-        signal.signal(number, interruption.arrived)
-    if ours:
-        signal.setitimer(signal.ITIMER_REAL, interruption.timeout, min(1, interruption.timeout))
-    try:
-        yield
-    finally:
-        if ours:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in before.items():
-            if signal.getsignal(number) == interruption.arrived:
-                signal.signal(number, handler or signal.SIG_DFL)
-        if ours and rest:
-            signal.setitimer(signal.ITIMER_REAL, max(rest - (time.monotonic() - started), 0.001), interval)
-
-# %% ../nbs/lib/35_shell.ipynb #16ee121a
+# %% ../nbs/lib/35_shell.ipynb #ed6b63bc
 @contextmanager
 def outside_loop() -> Iterator[None]:
     "Let a loop run inside a callback of another one."
@@ -311,7 +255,7 @@ def update_widget(
         data = {'method': 'update', 'state': state, 'buffer_paths': []}
         widget.handle_msg({'content': {'comm_id': name, 'data': data}, 'buffers': []})
 
-# %% ../nbs/lib/35_shell.ipynb #5a1bf915
+# %% ../nbs/lib/35_shell.ipynb #36104825
 @dataclass
 class CellRunner:
     "Runs the cells of one notebook, one after another."
@@ -319,37 +263,66 @@ class CellRunner:
     shell: NotebookShell
     outputs: Outputs
     descriptors: Descriptors
-    interruption: Interruption
-    streams: tuple[Any, Any, Any]  # the notebook's sys.stdin, stdout and stderr
-    logging: Logging  # the notebook's
+    loop: asyncio.AbstractEventLoop
+    limits: Limits
+    last_words: Callable[[CellError], None]  # called before this process ends in the middle of a cell
+    streams: tuple[Any, Stream, Stream]  # what sys.stdin, stdout and stderr are at first
+    current: tuple[Any, Any, Any]  # what the notebook has made of them
+    logging: Logging = field(default_factory=Logging)  # the notebook's
+    started: float = field(default_factory=time.monotonic)
 
     def __call__(self, cell: dict[str, Any]) -> CellError | None:
         "Run one; its outputs and its number are in it afterwards, whatever happens."
         self.outputs.begin(cell['outputs'])
         parent = {'header': {'msg_id': f'cell {self.shell.execution_count}'}}
         self.shell.context.run(self.shell.set_parent, parent)
-        interruption = replace(self.interruption)
-        with self.redirected(), captured(self.descriptors), outside_loop(), interruptible(interruption):
+        interruption = Interruption(self.loop, self.limits.next_cell(time.monotonic() - self.started))
+        with redirected(self), captured(self.descriptors), outside_loop(), guarded(self, interruption):
             error = run_source(self.shell, cell['source'], interruption=interruption)
             self.shell.context.run(tell, self.shell.widgets, update_widget)
-        self.outputs.settle()
+        self.outputs.end()
         count = cell['execution_count'] = self.shell.execution_count - 1
         may_fail = 'raises-exception' in cell.get('metadata', {}).get('tags', ())
         if error is None or (may_fail and error.why in ('raised', 'exited')):
             return None
         return report(self.outputs.cell, replace(error, count=count), make=self.outputs.make)
 
-    @contextmanager
-    def redirected(self) -> Iterator[None]:
-        "Streams and log are the notebook's."
-        before, log = (sys.stdin, sys.stdout, sys.stderr), swap_logging(self.logging)
-        sys.stdin, sys.stdout, sys.stderr = self.streams
-        try:
-            yield
-        finally:
-            self.streams = sys.stdin, sys.stdout, sys.stderr
-            sys.stdin, sys.stdout, sys.stderr = before
-            self.logging = swap_logging(log)
+# %% ../nbs/lib/35_shell.ipynb #454b6803
+@contextmanager
+def redirected(runner: CellRunner) -> Iterator[None]:
+    "Streams and log are the notebook's."
+    before, log = (sys.stdin, sys.stdout, sys.stderr), swap_logging(runner.logging)
+    for ours, theirs in zip(runner.streams[1:], before[1:], strict=True):
+        ours.outside = past_the_pipes(theirs, runner.descriptors.terminals)
+    sys.stdin, sys.stdout, sys.stderr = runner.current
+    try:
+        yield
+    finally:
+        runner.current = sys.stdin, sys.stdout, sys.stderr
+        sys.stdin, sys.stdout, sys.stderr = before
+        runner.logging = swap_logging(log)
+
+# %% ../nbs/lib/35_shell.ipynb #16ee121a
+@contextmanager
+def guarded(runner: CellRunner, interruption: Interruption) -> Iterator[None]:
+    "The cell can be interrupted, and has a time limit if there is one."
+
+    def end() -> None:
+        error = error_of(interruption.late(), outside=True)
+        runner.outputs.end()
+        runner.last_words(report(runner.outputs.cell, error, make=runner.outputs.make))
+        said = f'{error.value}, and ignores that: this process ends\n'
+        os.write(runner.descriptors.saved[2], said.encode())
+        os._exit(1)
+
+    with ExitStack() as stack:
+        stack.enter_context(interruptible(interruption))
+        if interruption.limit.seconds:
+            stderr = runner.descriptors.saved[2]
+            stack.enter_context(
+                ended_hard(interruption.limit, grace=runner.limits.grace, end=end, stderr=stderr)
+            )
+        yield
 
 # %% ../nbs/lib/35_shell.ipynb #7a95d232
 def prepare(
@@ -367,41 +340,26 @@ def prepare(
     for module in vars(debugger), vars(pdb):
         module.update(Pdb=debugger.InterruptiblePdb, set_trace=debugger.set_trace)
 
-# %% ../nbs/lib/35_shell.ipynb #cc3053e7
-def hard_end(
-    outputs: Outputs,
-    descriptors: Descriptors,
-    *,
-    last_words: Callable[[CellError], None],
-) -> Callable[[CellError], None]:
-    "A function that ends this process, for a cell that nothing else stops."
+# %% ../nbs/lib/35_shell.ipynb #ff5f4870
+UNLIMITED: Final = Limits()
 
-    def end(error: CellError) -> None:
-        outputs.settle()
-        last_words(report(outputs.cell, error, make=outputs.make))
-        os.write(descriptors.saved[2], f'{error.value}, and ignores that: this process ends\n'.encode())
-        os._exit(1)
 
-    return end
-
-# %% ../nbs/lib/35_shell.ipynb #684d3695
 @contextmanager
 def notebook_shell(
     name: str,  # of the notebook
     *,
-    timeout: float = 0,  # seconds that a cell may take, 0: no limit
+    limits: Limits = UNLIMITED,
     env: Mapping[str, str] = MappingProxyType({}),  # added to the environment
     path: Sequence[str] = (),  # put in front of `sys.path`
     cwd: Path | None = None,  # None: this process's
     make: Callable[[Output], Output] = dict,  # makes each output
-    last_words: Callable[
-        [CellError], None
-    ] = print,  # called before this process ends in the middle of a cell
+    last_words: Callable[[CellError], None] = print,  # called before this process ends in a cell
+    log_output: Callable[[str, str], None] | None = None,  # hears 'stdout' or 'stderr' and each text
 ) -> Iterator[CellRunner]:  # raises UsageError
     "A function that runs cells in this process, which afterwards is as it was."
     if threading.current_thread() is not threading.main_thread():
         raise UsageError("a notebook runs in-process only in the main thread; elsewhere, use engine='kernel'")
-    outputs = Outputs(make)
+    outputs = Outputs(make, allowance=Allowance(limits.output_limit))
     with everything_restored(cwd) as stack, open(os.devnull, encoding='utf-8') as nothing:
         prepare(name, env=env, path=path)
         shell = make_shell(outputs)
@@ -413,7 +371,9 @@ def notebook_shell(
         stack.callback(close_loop, loop)
         descriptors = Descriptors(outputs)
         stack.callback(descriptors.close)
+        outputs.listener = log_output
+        for number in (1, 2) if log_output else ():
+            terminal = open(os.dup(number), 'w', encoding='utf-8', errors='replace')  # noqa: SIM115
+            descriptors.terminals[number] = stack.enter_context(terminal)
         streams = nothing, Stream(outputs, 'stdout'), Stream(outputs, 'stderr')
-        give_up = hard_end(outputs, descriptors, last_words=last_words)
-        interruption = Interruption(loop, timeout, give_up)
-        yield CellRunner(shell, outputs, descriptors, interruption, streams, Logging())
+        yield CellRunner(shell, outputs, descriptors, loop, limits, last_words, streams, streams)

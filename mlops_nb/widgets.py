@@ -54,9 +54,10 @@ def redirect(
     outputs = widgets.outputs
     with outputs.lock:
         outputs.pending()
-        inside = widgets.inside.setdefault(name, Outputs(lock=outputs.lock))
+        inside = widgets.inside.setdefault(name, Outputs(lock=outputs.lock, allowance=outputs.allowance))
         if 'outputs' in state:
-            inside.begin(list(state['outputs']))
+            inside.settle()
+            inside.cell = list(state['outputs'])
         if state.get('msg_id'):
             outputs.into.append(inside)
         elif 'msg_id' in state and inside in outputs.into:
