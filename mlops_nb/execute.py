@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -19,13 +20,14 @@ from typing import Any, Final, Protocol
 from . import __version__
 from .core import NotFoundError, UsageError, now, suggest
 from .notebook import Notebook, contract, inject, read_notebook, shown, to_bytes, write_notebook
-from .outputs import CellError, Output, report
+from .outputs import Allowance, CellError, Limit, Limits, Output, Outputs, announce, report, size_of
+from .widgets import saved
 
 # %% auto #0
 __all__ = ['ERROR_TAG', 'NOT_RUN', 'Run', 'STYLE', 'LANGUAGE_INFO', 'ENGINES', 'Execution', 'is_tagged', 'fresh_cell', 'as_json',
            'prepared', 'Watch', 'Hold', 'run_cells', 'Recorder', 'mark_error', 'Job', 'in_process', 'kernel_error',
-           'kernel_environment', 'make_client', 'no_kernel', 'in_kernel', 'with_values', 'refuse', 'finish', 'run_job',
-           'run_notebook']
+           'kernel_environment', 'admitted', 'make_client', 'no_kernel', 'in_kernel', 'with_values', 'refuse', 'finish',
+           'so_far', 'has_ended', 'Saver', 'run_job', 'run_notebook']
 
 # %% ../nbs/lib/30_execute.ipynb #3be9dd46
 @dataclass(frozen=True)
@@ -130,8 +132,6 @@ def run_cells(
             cell['cell_type'] == 'code' and cell['source'].strip() and not is_tagged(cell, 'skip-execution')
         )
         error = run(cell, index) if runs else None
-        if error and error.why == 'raised' and is_tagged(cell, 'raises-exception'):
-            error = None
         watch.cell_ended(cell, index, error)
         if error:
             return hold.stopped(index, error) if hold and error.why in ('raised', 'timeout') else error
@@ -188,7 +188,7 @@ class Job:
 
     name: str
     content: dict[str, Any]  # nbformat 4, prepared
-    timeout: float  # seconds that a cell may take, 0: no limit
+    limits: Limits
     env: Mapping[str, str]  # added to the environment
     path: Sequence[str]  # in front of `sys.path`
     cwd: Path | None  # None: this process's
@@ -199,6 +199,7 @@ class Job:
     kept: dict[str, Any] = field(default_factory=dict)  # gets their values
     make: Callable[[Output], Output] = dict  # makes an output
     hold: Hold | None = None  # asked when a cell fails, in-process only
+    log_output: Callable[[str, str], None] | None = None  # hears 'stdout' or 'stderr' and each text
 
 # %% ../nbs/lib/30_execute.ipynb #144c10ea
 LANGUAGE_INFO: Final = MappingProxyType(
@@ -212,16 +213,19 @@ def in_process(job: Job) -> Iterator[Run]:
     from mlops_nb.shell import notebook_shell
 
     path = [*job.path, '']
-    options: dict[str, Any] = {'timeout': job.timeout, 'env': job.env, 'path': path, 'cwd': job.cwd}
-    with notebook_shell(job.name, make=job.make, last_words=job.ended, **options) as run:
+    options: dict[str, Any] = {'limits': job.limits, 'env': job.env, 'path': path, 'cwd': job.cwd}
+    options |= {'make': job.make, 'last_words': job.ended, 'log_output': job.log_output}
+    with notebook_shell(job.name, **options) as run:
         job.content['metadata'].setdefault('language_info', dict(LANGUAGE_INFO))
         if job.hold:
             job.hold.attach(run, job.content)
         yield lambda cell, index: run(cell)
+        if run.shell.widgets.states:
+            job.content['metadata']['widgets'] = saved(run.shell.widgets)
         job.kept.update({name: run.shell.user_ns[name] for name in job.keep if name in run.shell.user_ns})
 
-# %% ../nbs/lib/30_execute.ipynb #f0bcdce4
-def kernel_error(error: BaseException, *, timeout: float) -> CellError:
+# %% ../nbs/lib/30_execute.ipynb #61153576
+def kernel_error(error: BaseException, *, limit: Limit) -> CellError:
     "What nbclient raises as the reason why a cell stopped."
     from nbclient.exceptions import CellExecutionError, CellTimeoutError
 
@@ -229,8 +233,7 @@ def kernel_error(error: BaseException, *, timeout: float) -> CellError:
         exited = error.ename == 'SystemExit' and error.evalue in ('', '0', 'None')
         return CellError(error.ename, error.evalue, why='exited' if exited else 'raised')
     if isinstance(error, CellTimeoutError):
-        late = f'the cell took longer than its time limit, {timeout:g} s'
-        return CellError('CellTimeout', late, why='timeout')
+        return CellError(limit.name, limit.message, why='timeout')
     if isinstance(error, KeyboardInterrupt):
         return CellError('KeyboardInterrupt', '', why='interrupted')
     return CellError('DeadKernelError', 'the kernel died; was there enough memory?', why='died')
@@ -242,25 +245,49 @@ def kernel_environment(job: Job) -> dict[str, str]:
     path = os.pathsep.join([*job.path, *filter(None, [given])])
     return {**os.environ, **job.env, 'PYTHONPATH': path}
 
+# %% ../nbs/lib/30_execute.ipynb #76c17723
+def admitted(
+    outputs: Outputs,  # its listener and its allowance count here
+    message: Mapping[str, Any],  # from a kernel; its text is cut where there is no room for it
+) -> bool:
+    "Whether there is room for what a message puts out."
+    kind, content = message['msg_type'], message['content']
+    if kind == 'stream':
+        announce(outputs, content['name'], content['text'])
+        content['text'] = outputs.allowance.cut(content['text'])
+        return bool(content['text'])
+    if kind == 'clear_output':
+        outputs.begin(outputs.cell)
+    if kind in ('display_data', 'execute_result'):
+        announce(outputs, 'stdout', f'{content["data"].get("text/plain", "")}\n')
+        return outputs.allowance.take(size_of(content))
+    return True
+
 # %% ../nbs/lib/30_execute.ipynb #fb62fce1
 def make_client(
     job: Job,
     node: Any,  # its notebook, as nbformat's kind of dictionary
     *,
     folder: str,  # where the sockets lie
+    outputs: Outputs,
+    limit: Callable[[], Limit],  # for the cell that starts
 ) -> Any:  # NotebookClient
     "nbclient for one notebook, with nothing started."
     from nbclient import NotebookClient
     from traitlets.config import Config
 
-    sockets = {'transport': 'ipc', 'ip': f'{folder}/kernel'}
-    return NotebookClient(
+    class Client(NotebookClient):
+        def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
+            return super().process_message(msg, cell, cell_index) if admitted(outputs, msg) else None
+
+    # a socket's path has at most 107 bytes
+    sockets = {'transport': 'ipc', 'ip': f'{folder}/kernel'} if len(folder) < 90 else {}
+    return Client(
         node,
         kernel_name=job.content['metadata'].get('kernelspec', {}).get('name') or 'python3',
-        timeout_func=lambda cell: job.timeout,
+        timeout_func=lambda cell: limit().seconds,
         resources={'metadata': {'path': str(job.cwd or Path.cwd())}},
-        # a socket's path has at most 107 bytes
-        config=Config({'KernelManager': sockets if len(folder) < 90 else {}}),
+        config=Config({'KernelManager': {**sockets, 'shutdown_wait_time': job.limits.grace}}),
     )
 
 
@@ -280,21 +307,27 @@ def in_kernel(job: Job) -> Iterator[Run]:  # raises UsageError when the kernel i
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
     from nbformat import from_dict
 
-    node = from_dict(job.content)  # type: ignore[no-untyped-call]
+    node, started = from_dict(job.content), time.monotonic()  # type: ignore[no-untyped-call]
+    outputs = Outputs(from_dict, allowance=Allowance(job.limits.output_limit), listener=job.log_output)
     folder = tempfile.TemporaryDirectory()
-    client = make_client(job, node, folder=folder.name)
+
+    def limit() -> Limit:
+        return job.limits.next_cell(time.monotonic() - started)
 
     def run(cell: dict[str, Any], index: int) -> CellError | None:
-        error: BaseException | None = None
+        error, there, may_take = None, node.cells[index], limit()
+        outputs.begin([])
         try:
-            client.execute_cell(node.cells[index], index)
+            client.execute_cell(there, index)
         except (CellExecutionError, CellTimeoutError, DeadKernelError, KeyboardInterrupt) as e:
-            error = e
-        cell.update(outputs=node.cells[index].outputs, execution_count=node.cells[index].execution_count)
-        if error is None:
-            return None
-        found = kernel_error(error, timeout=job.timeout)
-        return report(cell['outputs'], replace(found, count=cell['execution_count']), make=from_dict)
+            error = kernel_error(e, limit=may_take)
+        outputs.cell = there.outputs
+        outputs.end()
+        cell.update(outputs=there.outputs, execution_count=there.execution_count)
+        error = error and replace(error, count=there.execution_count)
+        return error and report(there.outputs, error, make=from_dict)
+
+    client = make_client(job, node, folder=folder.name, outputs=outputs, limit=limit)
 
     try:
         with folder, client.setup_kernel(env=kernel_environment(job)):
@@ -360,11 +393,60 @@ def finish(
     "Say how it ended, and write it."
     content['metadata']['papermill'] |= {'end_time': now().isoformat(), 'duration': round(seconds, 6)}
     content['metadata']['papermill']['exception'] = True if error else None
+    for cell in content['cells']:
+        if error and cell['metadata']['papermill']['status'] == 'running':  # it ends this process
+            cell['metadata']['papermill'] |= {'status': 'failed', 'exception': True}
     status = [cell['metadata']['papermill']['status'] for cell in content['cells']]
     if 'failed' in status:
         mark_error(content, status.index('failed'))
     if output:
         write_notebook(content, output)
+
+# %% ../nbs/lib/30_execute.ipynb #ebaa7a69
+def so_far(content: Mapping[str, Any]) -> dict[str, Any]:
+    "A notebook that runs, without the outputs of the cell that may still change."
+    cells = [
+        {**cell, 'outputs': []} if 'outputs' in cell and not has_ended(cell) else cell
+        for cell in content['cells']
+    ]
+    return {**content, 'cells': cells}
+
+
+def has_ended(cell: Mapping[str, Any]) -> bool:
+    "Whether a cell has run."
+    return cell['metadata']['papermill']['status'] in ('completed', 'failed')
+
+# %% ../nbs/lib/30_execute.ipynb #eefee484
+class Saver:
+    "Writes a notebook each second in which cells have ended."
+
+    def __init__(
+        self,
+        content: dict[str, Any],  # that runs
+        output: Path | None,  # its file; None: nothing is written
+        every: float = 1,  # seconds
+    ) -> None:
+        self.content, self.output, self.every = content, output, every
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.save, name='notebook saver', daemon=True)
+        if output:
+            self.thread.start()
+
+    def save(self) -> None:
+        "Write what is there, until it is over or can't be written; then the last time is what tells."
+        saved = 0
+        with suppress(OSError):
+            while not self.over.wait(self.every):
+                ended = len([*filter(has_ended, self.content['cells'])])
+                if ended > saved and self.output:
+                    write_notebook(so_far(self.content), self.output)
+                    saved = ended
+
+    def stop(self) -> None:
+        "Write no more."
+        self.over.set()
+        if self.thread.is_alive():
+            self.thread.join()
 
 # %% ../nbs/lib/30_execute.ipynb #6b6db1c9
 def run_job(job: Job, *, engine: str, progress: Callable[[int, int], None]) -> CellError | None:
@@ -388,6 +470,10 @@ def run_notebook(
     output: str | Path | None = None,  # where to write the executed notebook; replaced if it is there
     engine: str = 'in-process',  # or 'kernel'
     timeout: float = 0,  # seconds that a cell may take, 0: no limit
+    notebook_timeout: float = 0,  # seconds that all cells may take, 0: no limit
+    grace: float = 10,  # seconds until a cell that ignores its limit is the end of its process
+    output_limit: int = 20_000_000,  # bytes of output that a cell keeps, 0: any number
+    log_output: Callable[[str, str], None] | None = None,  # hears 'stdout' or 'stderr' and each text at once
     env: Mapping[str, str] = MappingProxyType({}),  # added to the environment
     path: Sequence[str | Path] = (),  # in front of `sys.path`, behind the notebook's folder
     cwd: str | Path | None = None,  # working directory; None: this process's
@@ -403,10 +489,13 @@ def run_notebook(
     started = time.perf_counter()
 
     def ended(error: CellError | None) -> None:
-        finish(content, error, seconds=time.perf_counter() - started, output=target)
+        saver.stop()
+        finish(content, error, seconds=time.perf_counter() - started, output=saver.output)
 
+    limits = Limits(timeout, notebook_timeout, grace, output_limit)
     folders = [str(source.path.absolute().parent), *map(str, path)]
-    job = Job(source.name, content, timeout, env, folders, Path(cwd) if cwd else None, ended, keep, hold=hold)
+    job = Job(source.name, content, limits, env, folders, Path(cwd) if cwd else None, ended, keep, hold=hold)
     refuse(source, job, engine=engine, output=target)
-    error = run_job(job, engine=engine, progress=progress)
+    saver = Saver(content, target and target.absolute())  # the notebook may change the working directory
+    error = run_job(replace(job, log_output=log_output), engine=engine, progress=progress)
     return Execution(content, error, time.perf_counter() - started, job.kept)

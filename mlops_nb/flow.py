@@ -221,6 +221,9 @@ def run_step(
         'hold': holder(context, notebook, seconds) if seconds else None,
         'engine': settings.engine,
         'timeout': settings.timeout,
+        'notebook_timeout': settings.notebook_timeout,
+        'grace': settings.grace,
+        'output_limit': settings.output_limit,
         'path': [settings.root],
         'cwd': notebook.path.parent,  # as in JupyterLab
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import json
 import os
 import select
 import sys
@@ -19,8 +20,8 @@ from typing import Any, Literal
 from .core import NotebookError
 
 # %% auto #0
-__all__ = ['Output', 'CellError', 'report', 'Outputs', 'clear', 'add_text', 'update', 'show', 'collect', 'ByteStream', 'Stream',
-           'Descriptors', 'captured']
+__all__ = ['Output', 'CellError', 'report', 'Limit', 'Limits', 'Allowance', 'size_of', 'Outputs', 'announce', 'clear', 'add_text',
+           'update', 'show', 'collect', 'Stream', 'Descriptors', 'captured', 'past_the_pipes']
 
 # %% ../nbs/lib/34_outputs.ipynb #29ddfdd5
 @dataclass(frozen=True)
@@ -70,7 +71,73 @@ def report(
     said = found[-1]
     return replace(error, name=said['ename'], value=said['evalue'], traceback=tuple(said['traceback']))
 
+# %% ../nbs/lib/34_outputs.ipynb #7eb63b8d
+@dataclass(frozen=True)
+class Limit:
+    "How long the next cell may run."
+
+    seconds: float  # 0: as long as it takes
+    name: str  # of the error when it takes longer
+    message: str
+
+
+@dataclass(frozen=True)
+class Limits:
+    "How long a notebook may run, and how much it may put out."
+
+    timeout: float = 0  # seconds for each cell, 0: no limit
+    notebook_timeout: float = 0  # seconds for the notebook, 0: no limit
+    grace: float = 10  # seconds until a cell that ignores its limit is the end of its process
+    output_limit: int = 20_000_000  # bytes that the outputs of a cell may take, 0: any number
+
+    def next_cell(self, elapsed: float) -> Limit:
+        "The limit for a cell that starts so many seconds after its notebook."
+        left = max(self.notebook_timeout - elapsed, 0.001)
+        if self.notebook_timeout and (not self.timeout or left < self.timeout):
+            said = f'the notebook took longer than its time limit, {self.notebook_timeout:g} s'
+            return Limit(left, 'NotebookTimeout', said)
+        said = f'the cell took longer than its time limit, {self.timeout:g} s'
+        return Limit(self.timeout, 'CellTimeout', said)
+
 # %% ../nbs/lib/34_outputs.ipynb #942305d1
+@dataclass
+class Allowance:
+    "How much more a cell may put out."
+
+    limit: int  # bytes, 0: any number
+    used: int = 0
+    left_out: int = 0
+
+    def cut(self, text: str) -> str:
+        "As much of a text as there is room for."
+        size = len(text.encode(errors='replace'))
+        if self.limit and self.used + size > self.limit:
+            whole, size = size, self.limit - self.used
+            text = text.encode(errors='replace')[:size].decode(errors='ignore')
+            self.left_out += whole - size
+        self.used += size
+        return text
+
+    def take(self, size: int) -> bool:
+        "Whether there is room for something that can't be cut."
+        fits = not self.limit or self.used + size <= self.limit
+        self.used += size * fits
+        self.left_out += size * (not fits)
+        return fits
+
+    def note(self) -> str:
+        "What the cell says of what is missing; empty when nothing is."
+        said = f'{self.left_out:,} bytes of output are left out: a cell keeps {self.limit:,}.'
+        return f'{said} Raise output_limit in [notebook] of settings.ini\n' if self.left_out else ''
+
+# %% ../nbs/lib/34_outputs.ipynb #24e8021c
+def size_of(output: Mapping[str, Any]) -> int:
+    "The bytes of an output that can be many."
+    parts = output.get('data', {}).values() if 'data' in output else [output.get('text', '')]
+    texts = [part if isinstance(part, str) else json.dumps(part) for part in parts]
+    return len(''.join(texts).encode(errors='replace'))
+
+# %% ../nbs/lib/34_outputs.ipynb #b29107e6
 @dataclass
 class Outputs:
     "The outputs of the cell that runs, and those of earlier cells that may still change."
@@ -82,6 +149,10 @@ class Outputs:
     clearing: bool = False  # clear when the next output comes
     pending: Callable[[], None] = lambda: None
     lock: Any = field(default_factory=threading.RLock)
+    into: list[Outputs] = field(default_factory=list)  # widgets that outputs go into; the last one counts
+    allowance: Allowance = field(default_factory=lambda: Allowance(0))
+    listener: Callable[[str, str], None] | None = None  # hears 'stdout' or 'stderr' and each text at once
+    telling: int = 0  # the thread in which the listener hears something
 
     def settle(self) -> None:
         "Put the text of the last output together."
@@ -95,6 +166,30 @@ class Outputs:
         with self.lock:
             self.settle()
             self.cell, self.clearing = cell, False
+            self.allowance.used = self.allowance.left_out = 0
+
+    def end(self) -> None:
+        "The cell is complete."
+        with self.lock:
+            self.settle()
+            if note := self.allowance.note():
+                self.cell.append(self.make({'output_type': 'stream', 'name': 'stderr', 'text': note}))
+
+# %% ../nbs/lib/34_outputs.ipynb #882ffb07
+def announce(
+    outputs: Outputs,
+    name: str,  # 'stdout' or 'stderr'
+    text: str,
+) -> None:
+    "Let the listener hear a text."
+    if outputs.listener and text and not outputs.telling:
+        outputs.telling = threading.get_ident()
+        try:
+            outputs.listener(name, text)
+        except OSError:  # such as a closed terminal
+            outputs.listener = None
+        finally:
+            outputs.telling = 0
 
 # %% ../nbs/lib/34_outputs.ipynb #78898355
 def clear(
@@ -104,9 +199,15 @@ def clear(
 ) -> None:
     "Forget what the cell has put out."
     with outputs.lock:
+        if outputs.into:
+            clear(outputs.into[-1], wait=wait)
+            return
         outputs.clearing = wait
         if not wait:
             outputs.settle()
+            for output in outputs.cell:
+                outputs.allowance.used -= size_of(output)
+            outputs.allowance.left_out = 0
             for others in outputs.shown.values():
                 others[:] = [one for one in others if not any(one is gone for gone in outputs.cell)]
             outputs.cell.clear()
@@ -125,12 +226,20 @@ def add_text(
 ) -> None:
     "Text that a stream said."
     with outputs.lock:
-        if outputs.text and not outputs.clearing and outputs.cell[-1]['name'] == name:
-            outputs.text.append(text)
-        elif text:
-            _make_room(outputs)
+        announce(outputs, name, text)
+        if outputs.into:
+            add_text(outputs.into[-1], name, text)
+            return
+        if outputs.clearing and text:
+            clear(outputs)
+        if not (text := outputs.allowance.cut(text)):
+            return
+        if not outputs.cell or outputs.cell[-1].get('name') != name:
+            outputs.settle()
             outputs.cell.append(outputs.make({'output_type': 'stream', 'name': name, 'text': ''}))
-            outputs.text.append(text)
+        if not outputs.text:
+            outputs.text.append(outputs.cell[-1]['text'])
+        outputs.text.append(text)
 
 # %% ../nbs/lib/34_outputs.ipynb #7685b830
 def update(
@@ -140,6 +249,10 @@ def update(
 ) -> None:
     "Change the displays that have an id."
     with outputs.lock:
+        limit, size = outputs.allowance.limit, size_of(output)
+        if limit and size > limit:
+            outputs.allowance.left_out += size
+            return
         for earlier in outputs.shown.get(name, ()):
             earlier['data'], earlier['metadata'] = output['data'], output['metadata']
 
@@ -153,7 +266,14 @@ def show(
     "Anything but text."
     with outputs.lock:
         outputs.pending()
+        if plain := output.get('data', {}).get('text/plain'):
+            announce(outputs, 'stdout', f'{plain}\n')
+        if outputs.into:
+            show(outputs.into[-1], output, name=name)
+            return
         _make_room(outputs)
+        if output['output_type'] != 'error' and not outputs.allowance.take(size_of(output)):
+            return
         outputs.cell.append(outputs.make(output))
         if name:
             update(outputs, name, output)
@@ -178,56 +298,42 @@ def collect(
     elif kind in ('display_data', 'execute_result', 'error'):
         show(outputs, output, name=name)
 
-# %% ../nbs/lib/34_outputs.ipynb #ae93542d
-class ByteStream(io.RawIOBase):
-    "`sys.stdout.buffer`: bytes for a text stream."
-
-    def __init__(
-        self,
-        stream: Any,  # of text
-    ) -> None:
-        self.stream = stream
-
-    def write(self, data: Any, /) -> int:
-        "Bytes in UTF-8."
-        self.stream.write(bytes(data).decode(errors='replace'))
-        return len(data)
-
-    def writable(self) -> bool:
-        "Yes."
-        return True
-
 # %% ../nbs/lib/34_outputs.ipynb #44076ad5
 class Stream(io.TextIOBase):
     "A text stream whose text goes to `Outputs`."
 
     encoding = 'UTF-8'
-    errors = 'replace'
 
     def __init__(
         self,
         outputs: Outputs,
         name: str,  # 'stdout' or 'stderr'
     ) -> None:
-        self.outputs, self.stream, self.process = outputs, name, os.getpid()
-        self.name = f'<{name}>'
-        self.buffer = ByteStream(self)
+        self.outputs, self.name, self.process = outputs, name, os.getpid()
+        self.outside: Any = None  # what it stands for, where a listener's own words go
 
     def write(self, text: str, /) -> int:
         "Text, at once; raises TypeError on anything else."
         if not isinstance(text, str):
-            raise TypeError(f'write() argument must be str, not {type(text).__name__}')
+            raise TypeError(f'write() argument must be str, not {type(text)}')
         if os.getpid() != self.process:
             os.write(self.fileno(), text.encode(errors='replace'))
+        elif self.outputs.telling == threading.get_ident():
+            self.outside.write(text)
         else:
             with self.outputs.lock:
                 self.outputs.pending()
-                add_text(self.outputs, self.stream, text)
+                add_text(self.outputs, self.name, text)
         return len(text)
 
     def fileno(self) -> int:
         "The descriptor that programs write to."
-        return 1 if self.stream == 'stdout' else 2
+        return 1 if self.name == 'stdout' else 2
+
+    def flush(self) -> None:
+        "Nothing waits here."
+        if self.outputs.telling == threading.get_ident():
+            self.outside.flush()
 
     def writable(self) -> bool:
         "Yes."
@@ -242,6 +348,7 @@ class Descriptors:
         self.decoders = {fd: codecs.getincrementaldecoder('utf-8')('replace') for fd in self.pipes}
         outputs.pending = self.pump
         self.saved: dict[int, int] = {}  # copies of what the descriptors were, while cells write to the pipes
+        self.terminals: dict[int, Any] = {}  # streams to where they led, for a listener
         self.thread = threading.Thread(target=self._read, name='notebook descriptors', daemon=True)
         self.thread.start()
 
@@ -290,7 +397,20 @@ def captured(descriptors: Descriptors) -> Iterator[None]:
         yield
     finally:
         _flush()
-        for fd, copy in saved.items():
-            os.dup2(copy, fd)
-            os.close(copy)
+        with descriptors.outputs.lock:
+            descriptors.saved = {}
+            for fd, copy in saved.items():
+                os.dup2(copy, fd)
+                os.close(copy)
         descriptors.pump()
+
+# %% ../nbs/lib/34_outputs.ipynb #741b5ae4
+def past_the_pipes(
+    stream: Any,  # sys.stdout or sys.stderr outside the cell
+    terminals: Mapping[int, Any],  # descriptor: a stream to where it led before cells ran
+) -> Any:
+    "A stream that is not captured."
+    try:
+        return terminals.get(stream.fileno(), stream)
+    except (AttributeError, OSError, ValueError):  # it has no descriptor
+        return stream

@@ -10,7 +10,7 @@ from typing import Any
 
 from .execute import Job, in_process, run_cells
 from .notebook import Notebook, as_notebook, contract, inject, tagged
-from .outputs import CellError
+from .outputs import CellError, Limits
 
 # %% auto #0
 __all__ = ['check_injected', 'Watcher', 'run_managed', 'InProcessEngine']
@@ -72,8 +72,8 @@ def run_managed(
     "Run the cells of papermill's notebook in this process."
     from nbformat import from_dict
 
-    folder, limit = str(path.absolute().parent), options.get('execution_timeout') or 0
-    job = Job(str(path), manager.nb, limit, {}, [folder], None, lambda error: manager.save(), make=from_dict)
+    folder, limits = str(path.absolute().parent), Limits(options.get('execution_timeout') or 0)
+    job = Job(str(path), manager.nb, limits, {}, [folder], None, lambda error: manager.save(), make=from_dict)
     with in_process(job) as run:
         run_cells(manager.nb.cells, run, watch=Watcher(manager, options))
 

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import builtins
+import gc
 import getpass
 import logging
 import os
+import pdb
 import signal
 import sys
 import warnings
@@ -18,11 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from IPython.core import debugger
 from traitlets.config import SingletonConfigurable
 
 # %% auto #0
 __all__ = ['INLINE', 'restored', 'restored_process', 'restored_signals', 'Logging', 'swap_logging', 'as_instance',
-           'everything_restored', 'draw_inline', 'figures_closed', 'figures_aside', 'inline_figures', 'forget_backend']
+           'garbage_collected', 'everything_restored', 'draw_inline', 'figures_closed', 'figures_aside',
+           'inline_figures', 'forget_backend']
 
 # %% ../nbs/lib/36_restore.ipynb #922680ca
 @contextmanager
@@ -97,13 +101,25 @@ def as_instance(
         for one, earlier in zip(classes, before, strict=True):
             one._instance = earlier
 
+# %% ../nbs/lib/36_restore.ipynb #1112ebfd
+@contextmanager
+def garbage_collected() -> Iterator[None]:
+    "What is made meanwhile and not used afterwards goes at once."
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.collect()
+        gc.unfreeze()
+
 # %% ../nbs/lib/36_restore.ipynb #6db9b766
 def everything_restored(
     cwd: Path | None,  # change to this folder; None: stay
 ) -> ExitStack:
     "What a notebook may change; closing it puts it back."
     stack = ExitStack()
-    for names in vars(sys), vars(builtins), vars(getpass), os.environ:
+    stack.enter_context(garbage_collected())
+    for names in vars(sys), vars(builtins), vars(getpass), vars(pdb), vars(debugger), os.environ:
         stack.enter_context(restored(names))
     for kept in restored_process(), restored_signals(), warnings.catch_warnings():
         stack.enter_context(kept)
@@ -123,10 +139,11 @@ def draw_inline(
         backend.configure_inline_support.current_backend = 'unset'
     if backend or 'matplotlib.pyplot' in sys.modules:
         shell.enable_matplotlib('inline')
+        shell.magics_manager.registry['ExecutionMagics'].default_runner = None  # %run draws nothing by itself
     else:
         sys.modules['matplotlib'].rcParams['backend'] = INLINE
 
-# %% ../nbs/lib/36_restore.ipynb #1112ebfd
+# %% ../nbs/lib/36_restore.ipynb #179c4886
 @contextmanager
 def figures_closed() -> Iterator[None]:
     "Where matplotlib is not imported yet: afterwards it has no figures and its own settings."

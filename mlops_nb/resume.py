@@ -23,7 +23,7 @@ from mlops_nb.notebook import (
     shown,
     write_notebook,
 )
-from .outputs import CellError, report
+from .outputs import CellError, Limits, report
 
 # %% auto #0
 __all__ = ['PATIENCE', 'code_cells', 'with_parameters', 'first_to_run', 'merged', 'ask', 'connected', 'alone', 'run_there',
@@ -156,7 +156,7 @@ def run_there(
     try:
         client.execute_cell(client.nb.cells[index], index)
     except (CellExecutionError, DeadKernelError, KeyboardInterrupt) as e:
-        error = kernel_error(e, timeout=0)
+        error = kernel_error(e, limit=Limits().next_cell(0))
         if isinstance(e, KeyboardInterrupt):
             ask(note, 'interrupt_request')
     ran = client.nb.cells[index]

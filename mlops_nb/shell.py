@@ -8,35 +8,63 @@ from __future__ import annotations
 import asyncio
 import atexit
 import builtins
-import gc
 import getpass
 import json
 import os
-import signal
+import pdb
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager, suppress
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from types import FrameType, MappingProxyType, SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, Final
 
+# %% auto #0
+__all__ = ['UNLIMITED', 'packed', 'CollectingSession', 'NotebookShell', 'make_shell', 'NotebookComm', 'widgets_connected',
+           'close_shell', 'outside_loop', 'close_loop', 'execute', 'run_source', 'update_widget', 'CellRunner',
+           'redirected', 'guarded', 'prepare', 'notebook_shell']
+
+# %% ../nbs/lib/35_shell.ipynb #bb2f5134
+import comm
+from comm.base_comm import BaseComm, CommManager
+from ipykernel.compiler import XCachingCompiler
+from ipykernel.kernelbase import Kernel
 from ipykernel.zmqshell import ZMQInteractiveShell
-from IPython.core.error import StdinNotImplementedError
+from IPython.core import debugger
 from jupyter_client.jsonutil import json_clean, json_default
 from jupyter_client.session import Session
 from traitlets.config import Config
 
 from .core import UsageError
-from .outputs import CellError, Descriptors, Output, Outputs, Stream, captured, collect, report
-from .restore import INLINE, Logging, as_instance, everything_restored, inline_figures, swap_logging
-
-# %% auto #0
-__all__ = ['LARGE', 'packed', 'CollectingSession', 'NotebookShell', 'make_shell', 'close_shell', 'is_large', 'CellTimeout',
-           'error_of', 'Interruption', 'interruptible', 'outside_loop', 'close_loop', 'execute', 'run_source',
-           'CellRunner', 'refuse_input', 'prepare', 'hard_end', 'notebook_shell']
+from .interruption import Interruption, ended_hard, error_of, interruptible
+from mlops_nb.outputs import (
+    Allowance,
+    CellError,
+    Descriptors,
+    Limits,
+    Output,
+    Outputs,
+    Stream,
+    captured,
+    collect,
+    past_the_pipes,
+    report,
+)
+from mlops_nb.restore import (
+    INLINE,
+    Logging,
+    as_instance,
+    everything_restored,
+    inline_figures,
+    restored,
+    swap_logging,
+)
+from .widgets import Widgets, receive, tell
 
 # %% ../nbs/lib/35_shell.ipynb #559ecbde
 def packed(
@@ -70,6 +98,9 @@ class NotebookShell(ZMQInteractiveShell):
     "A kernel's shell without the kernel."
 
     interruption: Interruption | None = None  # of the cell that runs
+    context: Context  # of all cells: what one sets, as NumPy's print options, the next one finds
+    widgets: Widgets
+    process: int  # that it belongs to, and not to those that cells fork
 
     def init_virtualenv(self) -> None:
         "Nothing: this process has its packages."
@@ -86,18 +117,49 @@ class NotebookShell(ZMQInteractiveShell):
 
 
 NotebookShell.__name__ = NotebookShell.__qualname__ = ZMQInteractiveShell.__name__
+NotebookShell.__module__ = ZMQInteractiveShell.__module__
 
 # %% ../nbs/lib/35_shell.ipynb #1cff660a
 def make_shell(outputs: Outputs) -> NotebookShell:
     "A shell with an empty namespace and its history in memory."
     config = Config({'HistoryManager': {'enabled': False, 'hist_file': ':memory:'}})
     kernel = SimpleNamespace(eventloop=None)  # as much of one as the shell asks for
-    shell = NotebookShell(config=config, kernel=kernel)  # type: ignore[no-untyped-call]
+    options: dict[str, Any] = {'config': config, 'kernel': kernel, 'compiler_class': XCachingCompiler}
+    shell = NotebookShell(**options)  # type: ignore[no-untyped-call]
     hook: Any = shell.displayhook
     publisher: Any = shell.display_pub
     hook.session = publisher.session = CollectingSession().collect_in(outputs)
     hook.topic = b'execute_result'
+    shell.context, shell.widgets, shell.process = copy_context(), Widgets(outputs), os.getpid()
+    extensions: Any = shell.extension_manager
+    extensions.load_extension('storemagic')  # as every kernel does
     return shell
+
+# %% ../nbs/lib/35_shell.ipynb #e081f717
+class NotebookComm(BaseComm):
+    "One widget's line to the shell of the notebook that runs."
+
+    def publish_msg(
+        self, msg_type: str, data: Any = None, metadata: Any = None, buffers: Any = None, **keys: Any
+    ) -> None:
+        "Send a message; nobody hears it where no notebook runs here."
+        shell = NotebookShell._instance
+        if isinstance(shell, NotebookShell) and os.getpid() == shell.process:
+            receive(shell.widgets, packed({'comm_id': self.comm_id, 'data': data or {}}), buffers or ())
+
+
+@contextmanager
+def widgets_connected() -> Iterator[CommManager]:
+    "Widgets talk to the notebook's shell, and are forgotten afterwards."
+    manager = CommManager()
+    with restored(vars(comm)):
+        comm.create_comm, comm.get_comm_manager = NotebookComm, lambda: manager
+        yield manager
+        if 'ipywidgets.widgets.widget' in sys.modules:
+            instances = sys.modules['ipywidgets.widgets.widget']._instances
+            for name, line in manager.comms.items():
+                instances.pop(name, None)
+                line._closed = True  # there is nobody to tell when the widget goes
 
 # %% ../nbs/lib/35_shell.ipynb #870370a7
 def close_shell(shell: NotebookShell) -> None:
@@ -110,87 +172,7 @@ def close_shell(shell: NotebookShell) -> None:
     shell.user_ns.clear()
     shell.events.callbacks = {name: [] for name in shell.events.callbacks}
 
-# %% ../nbs/lib/35_shell.ipynb #f523a81c
-LARGE: Final = 500_000_000  # bytes
-
-
-def is_large() -> bool:
-    "Whether this process takes much memory; yes where the system does not tell."
-    try:
-        pages = int(Path('/proc/self/statm').read_text().split()[1])
-    except OSError:
-        return True
-    return pages * os.sysconf('SC_PAGE_SIZE') > LARGE
-
-# %% ../nbs/lib/35_shell.ipynb #49a5813f
-class CellTimeout(BaseException):
-    "A cell took longer than it may; not an `Exception`, so that a cell's own handlers let it pass."
-
-
-def error_of(
-    exception: BaseException,
-    *,
-    outside: bool = False,  # it came from outside, as a signal
-) -> CellError:
-    "An exception as the reason why a cell stopped."
-    name, value = type(exception).__name__, str(exception)
-    if outside:
-        return CellError(name, value, why='timeout' if isinstance(exception, CellTimeout) else 'interrupted')
-    exited = isinstance(exception, SystemExit) and value in ('', '0', 'None')
-    return CellError(name, value, why='exited' if exited else 'raised')
-
-# %% ../nbs/lib/35_shell.ipynb #36104825
-@dataclass
-class Interruption:
-    "What stops one cell from outside."
-
-    loop: asyncio.AbstractEventLoop
-    timeout: float  # seconds, 0: no limit
-    give_up: Callable[[CellError], None]  # ends the process
-    task: asyncio.Task[Any] | None = None  # the cell
-    cause: BaseException | None = None  # what came first
-    heard: bool = False  # it has ended the cell's own code
-    patience: int = 10  # alarms
-
-    def arrived(self, number: int, frame: FrameType | None) -> None:
-        "Handle a signal; raises what it means where the cell is."
-        if self.heard:
-            return
-        late = CellTimeout(f'the cell took longer than its time limit, {self.timeout:g} s')
-        kind = late if number == signal.SIGALRM else KeyboardInterrupt()
-        self.cause = self.cause or kind
-        self.patience -= number == signal.SIGALRM
-        if not self.patience:
-            self.give_up(error_of(self.cause, outside=True))
-        if self.task is not None and asyncio.current_task(self.loop) is self.task:
-            raise kind
-        if self.task is not None:
-            self.loop.call_soon_threadsafe(self.task.cancel)
-
-# %% ../nbs/lib/35_shell.ipynb #454b6803
-@contextmanager
-def interruptible(interruption: Interruption) -> Iterator[None]:
-    "While this runs, signals arrive at the cell."
-    rest, interval = signal.getitimer(signal.ITIMER_REAL)
-    ours = interruption.timeout and not 0 < rest <= interruption.timeout
-    numbers = [signal.SIGINT, signal.SIGALRM] if ours else [signal.SIGINT]
-    before = {n: signal.getsignal(n) for n in numbers if signal.getsignal(n) != signal.SIG_IGN}
-    started = time.monotonic()
-    for number in before:
-        signal.signal(number, interruption.arrived)
-    if ours:
-        signal.setitimer(signal.ITIMER_REAL, interruption.timeout, min(1, interruption.timeout))
-    try:
-        yield
-    finally:
-        if ours:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
-        if ours and rest:
-            signal.setitimer(signal.ITIMER_REAL, max(rest - (time.monotonic() - started), 0.001), interval)
-
-# %% ../nbs/lib/35_shell.ipynb #16ee121a
+# %% ../nbs/lib/35_shell.ipynb #ed6b63bc
 @contextmanager
 def outside_loop() -> Iterator[None]:
     "Let a loop run inside a callback of another one."
@@ -246,7 +228,7 @@ def run_source(
 ) -> CellError | None:
     "Run the text of a cell to its end, or to what stops it."
     loop, shell.interruption = interruption.loop, interruption
-    task = interruption.task = loop.create_task(execute(shell, source))
+    task = interruption.task = loop.create_task(execute(shell, source), context=shell.context)
     while not task.done():
         with suppress(KeyboardInterrupt):
             loop.run_until_complete(asyncio.wait([task]))
@@ -262,7 +244,18 @@ def run_source(
         raised = SystemExit()
     return error_of(raised) if raised else None
 
-# %% ../nbs/lib/35_shell.ipynb #5a1bf915
+# %% ../nbs/lib/35_shell.ipynb #f811e4b2
+def update_widget(
+    name: str,  # its id
+    state: dict[str, Any],  # what has changed
+) -> None:
+    "Tell a widget what a browser would tell it."
+    widget = comm.get_comm_manager().comms.get(name)
+    if widget is not None:
+        data = {'method': 'update', 'state': state, 'buffer_paths': []}
+        widget.handle_msg({'content': {'comm_id': name, 'data': data}, 'buffers': []})
+
+# %% ../nbs/lib/35_shell.ipynb #36104825
 @dataclass
 class CellRunner:
     "Runs the cells of one notebook, one after another."
@@ -270,44 +263,66 @@ class CellRunner:
     shell: NotebookShell
     outputs: Outputs
     descriptors: Descriptors
-    interruption: Interruption
-    streams: tuple[Any, Any, Any]  # the notebook's sys.stdin, stdout and stderr
-    logging: Logging  # the notebook's
+    loop: asyncio.AbstractEventLoop
+    limits: Limits
+    last_words: Callable[[CellError], None]  # called before this process ends in the middle of a cell
+    streams: tuple[Any, Stream, Stream]  # what sys.stdin, stdout and stderr are at first
+    current: tuple[Any, Any, Any]  # what the notebook has made of them
+    logging: Logging = field(default_factory=Logging)  # the notebook's
+    started: float = field(default_factory=time.monotonic)
 
     def __call__(self, cell: dict[str, Any]) -> CellError | None:
         "Run one; its outputs and its number are in it afterwards, whatever happens."
         self.outputs.begin(cell['outputs'])
-        interruption = replace(self.interruption)
-        with self.redirected(), captured(self.descriptors), outside_loop(), interruptible(interruption):
+        parent = {'header': {'msg_id': f'cell {self.shell.execution_count}'}}
+        self.shell.context.run(self.shell.set_parent, parent)
+        interruption = Interruption(self.loop, self.limits.next_cell(time.monotonic() - self.started))
+        with redirected(self), captured(self.descriptors), outside_loop(), guarded(self, interruption):
             error = run_source(self.shell, cell['source'], interruption=interruption)
-        self.outputs.settle()
+            self.shell.context.run(tell, self.shell.widgets, update_widget)
+        self.outputs.end()
         count = cell['execution_count'] = self.shell.execution_count - 1
-        return (
-            report(self.outputs.cell, replace(error, count=count), make=self.outputs.make) if error else None
-        )
+        may_fail = 'raises-exception' in cell.get('metadata', {}).get('tags', ())
+        if error is None or (may_fail and error.why in ('raised', 'exited')):
+            return None
+        return report(self.outputs.cell, replace(error, count=count), make=self.outputs.make)
 
-    @contextmanager
-    def redirected(self) -> Iterator[None]:
-        "Streams and log are the notebook's."
-        before, log = (sys.stdin, sys.stdout, sys.stderr), swap_logging(self.logging)
-        sys.stdin, sys.stdout, sys.stderr = self.streams
-        try:
-            yield
-        finally:
-            self.streams = sys.stdin, sys.stdout, sys.stderr
-            sys.stdin, sys.stdout, sys.stderr = before
-            self.logging = swap_logging(log)
+# %% ../nbs/lib/35_shell.ipynb #454b6803
+@contextmanager
+def redirected(runner: CellRunner) -> Iterator[None]:
+    "Streams and log are the notebook's."
+    before, log = (sys.stdin, sys.stdout, sys.stderr), swap_logging(runner.logging)
+    for ours, theirs in zip(runner.streams[1:], before[1:], strict=True):
+        ours.outside = past_the_pipes(theirs, runner.descriptors.terminals)
+    sys.stdin, sys.stdout, sys.stderr = runner.current
+    try:
+        yield
+    finally:
+        runner.current = sys.stdin, sys.stdout, sys.stderr
+        sys.stdin, sys.stdout, sys.stderr = before
+        runner.logging = swap_logging(log)
 
-# %% ../nbs/lib/35_shell.ipynb #ed086eec
-def refuse_input(kind: str) -> Callable[..., str]:
-    "A function that nobody answers."
+# %% ../nbs/lib/35_shell.ipynb #16ee121a
+@contextmanager
+def guarded(runner: CellRunner, interruption: Interruption) -> Iterator[None]:
+    "The cell can be interrupted, and has a time limit if there is one."
 
-    def ask(*question: Any, **options: Any) -> str:
-        raise StdinNotImplementedError(
-            f'{kind} was called, but this frontend does not support input requests.'
-        )
+    def end() -> None:
+        error = error_of(interruption.late(), outside=True)
+        runner.outputs.end()
+        runner.last_words(report(runner.outputs.cell, error, make=runner.outputs.make))
+        said = f'{error.value}, and ignores that: this process ends\n'
+        os.write(runner.descriptors.saved[2], said.encode())
+        os._exit(1)
 
-    return ask
+    with ExitStack() as stack:
+        stack.enter_context(interruptible(interruption))
+        if interruption.limit.seconds:
+            stderr = runner.descriptors.saved[2]
+            stack.enter_context(
+                ended_hard(interruption.limit, grace=runner.limits.grace, end=end, stderr=stderr)
+            )
+        yield
 
 # %% ../nbs/lib/35_shell.ipynb #7a95d232
 def prepare(
@@ -320,56 +335,45 @@ def prepare(
     os.environ.update({'MPLBACKEND': INLINE, 'PLOTLY_RENDERER': 'plotly_mimetype', **env})
     sys.path[:0] = [one for one in dict.fromkeys(path) if one not in sys.path]
     sys.argv = [name]
-    builtins.input, getpass.getpass = refuse_input('raw_input'), refuse_input('getpass')
+    silent: Any = SimpleNamespace(_allow_stdin=False)  # a kernel whose frontend answers no questions
+    builtins.input, getpass.getpass = partial(Kernel.raw_input, silent), partial(Kernel.getpass, silent)
+    for module in vars(debugger), vars(pdb):
+        module.update(Pdb=debugger.InterruptiblePdb, set_trace=debugger.set_trace)
 
-# %% ../nbs/lib/35_shell.ipynb #cc3053e7
-def hard_end(
-    outputs: Outputs,
-    descriptors: Descriptors,
-    *,
-    last_words: Callable[[CellError], None],
-) -> Callable[[CellError], None]:
-    "A function that ends this process, for a cell that nothing else stops."
+# %% ../nbs/lib/35_shell.ipynb #ff5f4870
+UNLIMITED: Final = Limits()
 
-    def end(error: CellError) -> None:
-        outputs.settle()
-        last_words(report(outputs.cell, error, make=outputs.make))
-        os.write(descriptors.saved[2], f'{error.value}, and ignores that: this process ends\n'.encode())
-        os._exit(1)
 
-    return end
-
-# %% ../nbs/lib/35_shell.ipynb #684d3695
 @contextmanager
 def notebook_shell(
     name: str,  # of the notebook
     *,
-    timeout: float = 0,  # seconds that a cell may take, 0: no limit
+    limits: Limits = UNLIMITED,
     env: Mapping[str, str] = MappingProxyType({}),  # added to the environment
     path: Sequence[str] = (),  # put in front of `sys.path`
     cwd: Path | None = None,  # None: this process's
     make: Callable[[Output], Output] = dict,  # makes each output
-    last_words: Callable[
-        [CellError], None
-    ] = print,  # called before this process ends in the middle of a cell
+    last_words: Callable[[CellError], None] = print,  # called before this process ends in a cell
+    log_output: Callable[[str, str], None] | None = None,  # hears 'stdout' or 'stderr' and each text
 ) -> Iterator[CellRunner]:  # raises UsageError
     "A function that runs cells in this process, which afterwards is as it was."
     if threading.current_thread() is not threading.main_thread():
         raise UsageError("a notebook runs in-process only in the main thread; elsewhere, use engine='kernel'")
-    if is_large():
-        gc.collect()
-    outputs = Outputs(make)
+    outputs = Outputs(make, allowance=Allowance(limits.output_limit))
     with everything_restored(cwd) as stack, open(os.devnull, encoding='utf-8') as nothing:
         prepare(name, env=env, path=path)
         shell = make_shell(outputs)
         stack.callback(close_shell, shell)
         stack.enter_context(as_instance(NotebookShell, shell))
         stack.enter_context(inline_figures(shell))
+        stack.enter_context(widgets_connected())
         loop = asyncio.new_event_loop()
         stack.callback(close_loop, loop)
         descriptors = Descriptors(outputs)
         stack.callback(descriptors.close)
+        outputs.listener = log_output
+        for number in (1, 2) if log_output else ():
+            terminal = open(os.dup(number), 'w', encoding='utf-8', errors='replace')  # noqa: SIM115
+            descriptors.terminals[number] = stack.enter_context(terminal)
         streams = nothing, Stream(outputs, 'stdout'), Stream(outputs, 'stderr')
-        give_up = hard_end(outputs, descriptors, last_words=last_words)
-        interruption = Interruption(loop, timeout, give_up)
-        yield CellRunner(shell, outputs, descriptors, interruption, streams, Logging())
+        yield CellRunner(shell, outputs, descriptors, loop, limits, last_words, streams, streams)
