@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from .cli_exec import PairsCommand, execute
 from .cli_start import drift_app, new, welcome
 from .console import PASSED_ON, AsJson, Why, application, show, shown
 from .core import MlopsError, Settings, SettingsError, UsageError, find_root, load_settings
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['app', 'data_app', 'review_app', 'models_app', 'runs_app', 'PROJECT', 'ACTIONS', 'become', 'what_next', 'flow',
-           'options', 'parameter_help', 'project_of', 'run', 'papermill_options', 'execute', 'opened', 'joined',
-           'list_runs', 'show_run', 'data_versions', 'data_changes', 'data_profile', 'data_lineage', 'list_reviews',
-           'review_page', 'decide_command', 'list_models', 'show_model', 'promote_model', 'rollback_model', 'doctor',
-           'audit', 'tour', 'main']
+           'options', 'parameter_help', 'project_of', 'run', 'opened', 'joined', 'list_runs', 'show_run',
+           'data_versions', 'data_changes', 'data_profile', 'data_lineage', 'list_reviews', 'review_page',
+           'decide_command', 'list_models', 'show_model', 'promote_model', 'rollback_model', 'doctor', 'audit', 'tour',
+           'main']
 
 # %% ../nbs/lib/70_cli.ipynb #e583ad6e
 app = application('The whole life of a machine-learning model, in notebooks. Start with: mlops-nb')
@@ -45,6 +46,7 @@ app.add_typer(models_app, name='models')
 app.add_typer(runs_app, name='runs')
 app.callback(invoke_without_command=True, no_args_is_help=False)(welcome)
 app.command()(new)
+app.command('exec', cls=PairsCommand)(execute)
 
 # %% ../nbs/lib/70_cli.ipynb #a2a71e27
 def become(settings: Settings, command: Sequence[str], *, environment: Mapping[str, str]) -> NoReturn:
@@ -164,48 +166,6 @@ def run(context: typer.Context, notebook: Annotated[str, typer.Argument()] = '')
         print(f'  mlops-nb runs show {spec} --folder pages    the executed notebook as a page')
         print('  mlops-nb runs list                          all runs')
     raise typer.Exit(code)
-
-# %% ../nbs/lib/70_cli.ipynb #fb557a80
-def papermill_options(arguments: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
-    "The parameters (-p NAME VALUE) and the other options of papermill's command line that we know."
-    values, others, rest = {}, {'--engine': 'in-process', '--timeout': '0', '--cwd': ''}, list(arguments)
-    while rest:
-        name = rest.pop(0)
-        if name in ('-p', '--parameters') and len(rest) >= 2:
-            parameter, value, *rest = rest
-            values[parameter] = value
-        elif name in others and rest:
-            others[name] = rest.pop(0)
-        else:
-            expected = '-p NAME VALUE, --engine in-process|kernel, --timeout SECONDS or --cwd FOLDER'
-            raise UsageError(f'found {name!r}; expected {expected}')
-    return values, others
-
-
-@app.command('exec', context_settings=PASSED_ON)
-def execute(
-    context: typer.Context,
-    source: Annotated[str, typer.Argument(metavar='IN.ipynb')] = '',
-    output: Annotated[str, typer.Argument(metavar='OUT.ipynb')] = '',
-) -> None:
-    """Run one notebook and write the executed copy, as papermill does; no project, no run.
-
-    Example: mlops-nb exec report.ipynb done.ipynb -p month 7 [--engine kernel] [--timeout 60] [--cwd nbs]
-    """
-    from mlops_nb.execute import run_notebook
-
-    if '--help' in (source, output, *context.args) or not output:
-        print(context.get_help())
-        raise typer.Exit(0 if '--help' in (source, output, *context.args) else 2)
-    values, others = papermill_options(context.args)
-    try:
-        timeout = float(others['--timeout'])
-    except ValueError:
-        raise UsageError(f'--timeout is {others["--timeout"]!r}; expected a number of seconds') from None
-    folder = others['--cwd'] or None
-    run_notebook(
-        source, values, output=output, engine=others['--engine'], timeout=timeout, cwd=folder
-    ).check()
 
 # %% ../nbs/lib/70_cli.ipynb #608cf7d7
 def opened() -> Store:
