@@ -106,6 +106,7 @@ def close_shell(shell: NotebookShell) -> None:
     hook.do_full_cache = False
     hook._ = hook.__ = hook.___ = None
     atexit.unregister(shell.atexit_operations)
+    os.chdir(os.sep)  # IPython asks where it is, and the notebook may have removed that folder
     shell.atexit_operations()  # type: ignore[no-untyped-call]
     shell.user_ns.clear()
     shell.events.callbacks = {name: [] for name in shell.events.callbacks}
