@@ -232,7 +232,7 @@ def outcome(
     content = read_notebook(task.output).content
     return result_of(task.notebook.name, content, output=task.output, interrupted=stopped)
 
-
+# %% ../nbs/lib/44_batch.ipynb #5d6b60ec
 @dataclass
 class Batch:
     "Notebooks that run side by side."
@@ -258,7 +258,9 @@ class Batch:
             self.interrupted()
         for child in [one for one in self.running if one.process.poll() is not None]:
             self.running.remove(child)
-            yield outcome(child, interrupted=self.deadline is not None)
+            with child.at, child.said:
+                result = outcome(child, interrupted=self.deadline is not None)
+            yield result
 
 # %% ../nbs/lib/44_batch.ipynb #be560969
 def run_batch(

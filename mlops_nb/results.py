@@ -17,8 +17,8 @@ from .execute import is_tagged
 from .page import settle
 
 # %% auto #0
-__all__ = ['WORDS', 'COUNTED', 'plain', 'failed_line', 'CellResult', 'cell_result', 'cell_results', 'Result', 'result_of',
-           'add_case', 'as_suite', 'junit']
+__all__ = ['WORDS', 'COUNTED', 'plain', 'failed_line', 'CellResult', 'first_line', 'cell_result', 'cell_results', 'Result',
+           'result_of', 'add_case', 'as_suite', 'junit']
 
 # %% ../nbs/lib/43_results.ipynb #6901ea9a
 def plain(
@@ -57,11 +57,11 @@ class CellResult:
         "The place of the error, such as 'cell 3:line 2'."
         return f'cell {self.number}' + (f':line {self.line}' if self.line else '')
 
-    @property
-    def first(self) -> str:
-        "The first line that is code."
-        lines = [line.strip() for line in self.source.splitlines()]
-        return next((line for line in lines if line and not line.startswith('#')), '')[:80]
+
+def first_line(source: str) -> str:
+    "The first line of a cell that is code, not longer than a name may be."
+    lines = [line.strip() for line in source.splitlines()]
+    return next((line for line in lines if line and not line.startswith('#')), '')[:80]
 
 # %% ../nbs/lib/43_results.ipynb #8139158c
 def cell_result(
@@ -140,7 +140,7 @@ def add_case(
     cell: CellResult,
 ) -> None:
     "Add one cell to its notebook's suite."
-    about = {'name': f'cell {cell.number}: {plain(cell.first)}', 'classname': result.name}
+    about = {'name': f'cell {cell.number}: {plain(first_line(cell.source))}', 'classname': result.name}
     case = ElementTree.SubElement(suite, 'testcase', {**about, 'time': f'{cell.seconds:.3f}'})
     if cell.status == 'not run':
         ElementTree.SubElement(case, 'skipped', message='not run')

@@ -12,9 +12,9 @@ FLOORS: dict[str, int] = {
         1: 'store audit values notebook contract page sketch profile_file column periods',
         2: 'profile artifact data lineage features distance change verdict comparison guess',
         3: 'outputs shell restore execute step drift_page drift performance label arrival',
-        4: 'gates slices registry launch results batch',
+        4: 'gates slices registry launch results batch tested',
         5: 'flow review scaffold next_steps',
-        7: 'console cli_start cli_exec cli tour papermill_engine',
+        7: 'console cli_start cli_exec cli tour papermill_engine pytest_plugin',
     }.items()
     for name in names.split()
 }
