@@ -91,9 +91,9 @@ class CellItem(pytest.Item):
         cells = self.parent.results()
         self.result = next((cell for cell in cells if cell.number == self.number), None)
         if self.result is None or self.result.status == 'not run':
-            told = [f'{cell.where} failed' for cell in cells if cell.status == 'failed']
-            failed = told[0] if told else 'it did not get there'
-            pytest.skip(f'{self.path.name}:{failed}')
+            stopped = next((cell for cell in cells if cell.error), None)
+            why = f'{stopped.where}: {stopped.error}' if stopped else 'the notebook ended before'
+            pytest.skip(f'{self.path.name}:{why}')
         if self.result.said:
             self.add_report_section('call', 'stdout', self.result.said)
         if self.result.status == 'failed':

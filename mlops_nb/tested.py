@@ -165,4 +165,10 @@ def run_tested(
         execution = run_notebook(as_planned(notebook, plan), path=path, cwd=folder, timeout=project.timeout)
     if execution.error and execution.error.why == 'interrupted':
         raise KeyboardInterrupt
-    return cell_results(execution.notebook)
+    cells = cell_results(execution.notebook)
+    if modules_of(notebook, project.package) or (project.root / '.metaflow').exists():
+        return cells
+    return [
+        replace(cell, status='not run') if cell.error.startswith('NotFoundError: ') else cell
+        for cell in cells
+    ]
