@@ -72,12 +72,13 @@ def destinations(
     output: Path,  # a folder, or, for one notebook, an .ipynb file
 ) -> list[Path]:  # raises UsageError
     "Where each executed notebook goes."
-    if output.suffix == '.ipynb' and len(paths) > 1:
-        raise UsageError(f'-o is the file {output}; expected a folder for {len(paths)} notebooks')
+    is_notebook = output.suffix == '.ipynb'
+    if (is_notebook and len(paths) > 1) or (output.is_file() and not is_notebook):
+        raise UsageError(f'-o is the file {output}; expected a folder for the executed notebooks')
     full = [os.path.abspath(path) for path in paths]
     below = all(Path(path).is_relative_to(Path.cwd()) for path in full)
     base = os.getcwd() if below else os.path.commonpath([os.path.dirname(path) for path in full])
-    found = [output if output.suffix == '.ipynb' else output / os.path.relpath(path, base) for path in full]
+    found = [output if is_notebook else output / os.path.relpath(path, base) for path in full]
     for source, target in zip(paths, found, strict=True):
         if target.exists() and target.samefile(source):
             raise UsageError(f'{shown(source)} would be replaced by its executed copy; expected another -o')

@@ -147,12 +147,16 @@ class NotebookFile(pytest.File):
 
     def collect(self) -> Iterator[CellItem]:
         "The cells that are tests."
+        from mlops_nb.core import UsageError
         from mlops_nb.notebook import read_notebook
         from mlops_nb.results import first_line
         from mlops_nb.tested import modules_of, planned
 
         asked = set(self.config.getoption('nbdev_flags').replace(',', ' ').split())
-        self.notebook = read_notebook(self.path)
+        try:
+            self.notebook = read_notebook(self.path)
+        except UsageError as e:
+            raise self.CollectError(str(e)) from None
         modules = modules_of(self.notebook, self.project.package)
         self.plan = planned(self.notebook, modules=modules, flags=self.project.flags - asked)
         for number, (index, one) in enumerate(self.plan.items(), 1):

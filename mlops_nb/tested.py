@@ -149,7 +149,7 @@ def refuse_misfits(
     known = [one for one in parameters(notebook) if not isinstance(one.default, (Expression, Missing))]
     check_values(notebook, {one.name: one.default for one in known})
 
-
+# %% ../nbs/lib/45_tested.ipynb #8bfa9b4e
 def run_tested(
     notebook: Notebook,
     plan: Mapping[int, Planned],
@@ -159,10 +159,15 @@ def run_tested(
 ) -> list[CellResult]:  # of each cell with code; raises UsageError
     "Run a notebook as a test."
     refuse_misfits(notebook, stale)
-    path, folder = [project.package.library.parent, project.root], notebook.path.parent
+    options: dict[str, Any] = {
+        'path': [project.package.library.parent, project.root],
+        'cwd': notebook.path.parent,
+        'timeout': project.timeout,
+        'engine': 'in-process' if notebook.language == 'python' else 'kernel',
+    }
     with attached(None), warnings.catch_warnings():
         warnings.simplefilter('ignore', ResourceWarning)  # its variables go when it ends, closed or not
-        execution = run_notebook(as_planned(notebook, plan), path=path, cwd=folder, timeout=project.timeout)
+        execution = run_notebook(as_planned(notebook, plan), **options)
     if execution.error and execution.error.why == 'interrupted':
         raise KeyboardInterrupt
     cells = cell_results(execution.notebook)

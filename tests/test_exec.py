@@ -24,6 +24,7 @@ def folder(tmp_path: Path) -> Path:
     write_notebook(nbs / 'raises.ipynb', cell('x = 1'), cell('# why\ny = 2\nx / 0'), cell('z = 3'))
     write_notebook(nbs / 'killed.ipynb', cell('x = 1'), cell(KILLED), cell('z = 3'))
     write_notebook(nbs / 'ends.ipynb', cell('import os\nos._exit(1)'), cell('z = 3'))
+    (tmp_path / 'settings.ini').touch()
     return tmp_path
 
 
@@ -86,7 +87,8 @@ def test_one_notebook_is_written_where_it_is_wanted(folder: Path, mlops: Run) ->
         ('nbs -p month July', "parameter 'month' of nbs/fine.ipynb is declared int; found 'July'"),
         ('nbs/raises.ipynb -p month 7', "has no cell tagged 'parameters'"),
         ('nbs -p month', 'expected -p NAME VALUE'),
-        ('nbs -o one.ipynb', 'expected a folder for 4 notebooks'),
+        ('nbs -o one.ipynb', 'expected a folder'),
+        ('nbs -o settings.ini', 'expected a folder'),
         ('nbs -o .', 'would be replaced by its executed copy'),
         ('nbs --engine kernle', "Did you mean 'kernel'?"),
         ('nbs -f values.yaml', 'values.yaml cannot be read'),

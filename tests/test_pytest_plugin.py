@@ -201,6 +201,14 @@ def test_only_the_notebooks_of_a_project_are_collected(tested: Tested, tmp_path:
     assert 'no tests ran' in tested().stdout
 
 
+def test_a_file_that_is_no_notebook_is_an_error(tested: Tested, tmp_path: Path) -> None:
+    (tmp_path / 'nbs').mkdir()
+    (tmp_path / 'nbs' / 'a.ipynb').write_text('{')
+    done = tested('nbs')
+    assert counts(done) == {'error': 1} and 'nbs/a.ipynb is not a notebook' in done.stdout
+    assert 'read_notebook' not in done.stdout
+
+
 def test_pytest_imports_nothing_heavy_where_there_is_no_notebook(tested: Tested, tmp_path: Path) -> None:
     (tmp_path / 'test_x.py').write_text("""
 import sys
