@@ -112,7 +112,7 @@ def write(folder: Path, sources: tuple[str, ...]) -> None:
 def commands(*, ploomber: bool) -> dict[str, list[str]]:
     "How each contender is started in the folder of `write`."
     found = {
-        OURS: [str(BIN / 'mlops-nb'), 'exec', 'in.ipynb', 'out.ipynb'],
+        OURS: [str(BIN / 'mlops-nb'), 'exec', 'in.ipynb', '-o', 'out.ipynb'],
         'plain script': [sys.executable, 'in.py'],
         'papermill': [str(BIN / 'papermill'), 'in.ipynb', 'out.ipynb', '--no-progress-bar'],
     }

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .cli_exec import PairsCommand, execute
 from .cli_run import check, flow, resume, run
 from .cli_start import drift_app, new, welcome
 from .console import PASSED_ON, AsJson, Why, application, show, shown
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from mlops_nb.store import Store
 
 # %% auto #0
-__all__ = ['app', 'data_app', 'review_app', 'models_app', 'runs_app', 'ACTIONS', 'papermill_options', 'execute', 'opened',
-           'joined', 'list_runs', 'show_run', 'data_versions', 'data_changes', 'data_profile', 'data_lineage',
-           'list_reviews', 'review_page', 'decide_command', 'list_models', 'show_model', 'promote_model',
-           'rollback_model', 'doctor', 'audit', 'tour', 'main']
+__all__ = ['app', 'data_app', 'review_app', 'models_app', 'runs_app', 'ACTIONS', 'opened', 'joined', 'list_runs', 'show_run',
+           'data_versions', 'data_changes', 'data_profile', 'data_lineage', 'list_reviews', 'review_page',
+           'decide_command', 'list_models', 'show_model', 'promote_model', 'rollback_model', 'doctor', 'audit', 'tour',
+           'main']
 
 # %% ../nbs/lib/70_cli.ipynb #e583ad6e
 app = application('The whole life of a machine-learning model, in notebooks. Start with: mlops-nb')
@@ -46,48 +46,7 @@ app.command(context_settings=PASSED_ON)(flow)
 app.command(context_settings=PASSED_ON)(run)
 app.command()(resume)
 app.command()(check)
-
-# %% ../nbs/lib/70_cli.ipynb #fb557a80
-def papermill_options(arguments: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
-    "The parameters (-p NAME VALUE) and the other options of papermill's command line that we know."
-    values, others, rest = {}, {'--engine': 'in-process', '--timeout': '0', '--cwd': ''}, list(arguments)
-    while rest:
-        name = rest.pop(0)
-        if name in ('-p', '--parameters') and len(rest) >= 2:
-            parameter, value, *rest = rest
-            values[parameter] = value
-        elif name in others and rest:
-            others[name] = rest.pop(0)
-        else:
-            expected = '-p NAME VALUE, --engine in-process|kernel, --timeout SECONDS or --cwd FOLDER'
-            raise UsageError(f'found {name!r}; expected {expected}')
-    return values, others
-
-
-@app.command('exec', context_settings=PASSED_ON)
-def execute(
-    context: typer.Context,
-    source: Annotated[str, typer.Argument(metavar='IN.ipynb')] = '',
-    output: Annotated[str, typer.Argument(metavar='OUT.ipynb')] = '',
-) -> None:
-    """Run one notebook and write the executed copy, as papermill does; no project, no run.
-
-    Example: mlops-nb exec report.ipynb done.ipynb -p month 7 [--engine kernel] [--timeout 60] [--cwd nbs]
-    """
-    from mlops_nb.execute import run_notebook
-
-    if '--help' in (source, output, *context.args) or not output:
-        print(context.get_help())
-        raise typer.Exit(0 if '--help' in (source, output, *context.args) else 2)
-    values, others = papermill_options(context.args)
-    try:
-        timeout = float(others['--timeout'])
-    except ValueError:
-        raise UsageError(f'--timeout is {others["--timeout"]!r}; expected a number of seconds') from None
-    folder = others['--cwd'] or None
-    run_notebook(
-        source, values, output=output, engine=others['--engine'], timeout=timeout, cwd=folder
-    ).check()
+app.command('exec', cls=PairsCommand)(execute)
 
 # %% ../nbs/lib/70_cli.ipynb #608cf7d7
 def opened() -> Store:

@@ -19,7 +19,16 @@ from typing import Any, Final, Protocol
 
 from . import __version__
 from .core import NotFoundError, UsageError, now, suggest
-from .notebook import Notebook, contract, inject, read_notebook, shown, to_bytes, write_notebook
+from mlops_nb.notebook import (
+    Notebook,
+    cell_numbers,
+    contract,
+    inject,
+    read_notebook,
+    shown,
+    to_bytes,
+    write_notebook,
+)
 from .outputs import Allowance, CellError, Limit, Limits, Output, Outputs, announce, report, size_of
 from .widgets import saved
 
@@ -132,6 +141,7 @@ def run_cells(
             cell['cell_type'] == 'code' and cell['source'].strip() and not is_tagged(cell, 'skip-execution')
         )
         error = run(cell, index) if runs else None
+        error = error and replace(error, cell=cell_numbers(cells)[index])
         watch.cell_ended(cell, index, error)
         if error:
             return hold.stopped(index, error) if hold and error.why in ('raised', 'timeout') else error
@@ -324,7 +334,6 @@ def in_kernel(job: Job) -> Iterator[Run]:  # raises UsageError when the kernel i
         outputs.cell = there.outputs
         outputs.end()
         cell.update(outputs=there.outputs, execution_count=there.execution_count)
-        error = error and replace(error, count=there.execution_count)
         return error and report(there.outputs, error, make=from_dict)
 
     client = make_client(job, node, folder=folder.name, outputs=outputs, limit=limit)

@@ -6,23 +6,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from .execute import Job, in_process, run_cells
 from .notebook import Notebook, as_notebook, contract, inject, tagged
-from .outputs import CellError, Limits
+from .outputs import CellError, Limits, Output
 
 # %% auto #0
-__all__ = ['check_injected', 'Watcher', 'run_managed', 'InProcessEngine']
+__all__ = ['PATHS', 'check_injected', 'Watcher', 'folder_of', 'run_managed', 'InProcessEngine']
 
-# %% ../nbs/lib/71_papermill_engine.ipynb #ed483c0d
+# %% ../nbs/lib/71_papermill_engine.ipynb #dc28dae0
+PATHS: Final = ('PAPERMILL_INPUT_PATH', 'PAPERMILL_OUTPUT_PATH')
+
+
 def check_injected(
     nb: Any,  # papermill's notebook, whose injected cell is written again
     path: str,  # for messages
 ) -> None:  # raises UsageError
     "Refuse values that don't fit the notebook."
     notebook = as_notebook(nb, Path(path))
-    values = contract(notebook).check(nb.metadata.papermill.get('parameters', {}))
+    given = nb.metadata.papermill.get('parameters', {})
+    values = contract(notebook).check({name: value for name, value in given.items() if name not in PATHS})
+    values |= {name: given[name] for name in PATHS if name in given}
     index = tagged(notebook, 'injected-parameters')
     if values and index is not None:
         nb.cells[index].source = inject(notebook, values).cells[index]['source']
@@ -46,9 +51,16 @@ class Watcher:
         "After it ran."
         for output in cell.get('outputs', ()):
             self.log(output)
-        if error:
+        if error and error.why != 'exited':
             self.manager.cell_exception(cell, cell_index=index)
         self.manager.cell_complete(cell, cell_index=index)
+
+    def make(self, output: Output) -> Any:
+        "An output of papermill's kind; what came before it is saved where that is due."
+        from nbformat import from_dict
+
+        self.manager.autosave_cell()
+        return from_dict(output)  # type: ignore[no-untyped-call]
 
     def log(self, output: Any) -> None:
         "Write one output where --log-output, --stdout-file and --stderr-file say."
@@ -62,6 +74,19 @@ class Watcher:
         if self.options.get('log_output') and text:
             logger.log(30 if output.get('name') == 'stderr' else 20, text)
 
+# %% ../nbs/lib/71_papermill_engine.ipynb #fb035da1
+def folder_of(
+    path: str,  # as papermill was given it: of a file, a URL, or - for standard input
+) -> list[str]:  # none: it is not a file
+    "Where a notebook can import from, also when `--cwd` has changed the working directory."
+    from papermill.iorw import papermill_io
+
+    local = papermill_io.get_handler('local')
+    start = local.cwd(None)
+    local.cwd(start)
+    file = Path(start or '', path).absolute()
+    return [str(file.parent)] if file.is_file() else []
+
 # %% ../nbs/lib/71_papermill_engine.ipynb #e3d86531
 def run_managed(
     manager: Any,  # NotebookExecutionManager, with a notebook
@@ -70,12 +95,13 @@ def run_managed(
     path: Path,  # of the notebook
 ) -> None:
     "Run the cells of papermill's notebook in this process."
-    from nbformat import from_dict
-
-    folder, limits = str(path.absolute().parent), Limits(options.get('execution_timeout') or 0)
-    job = Job(str(path), manager.nb, limits, {}, [folder], None, lambda error: manager.save(), make=from_dict)
+    watcher, limits = Watcher(manager, options), Limits(options.get('execution_timeout') or 0)
+    folders = folder_of(str(path))
+    job = Job(
+        str(path), manager.nb, limits, {}, folders, None, lambda error: manager.save(), make=watcher.make
+    )
     with in_process(job) as run:
-        run_cells(manager.nb.cells, run, watch=Watcher(manager, options))
+        run_cells(manager.nb.cells, run, watch=watcher)
 
 # %% ../nbs/lib/71_papermill_engine.ipynb #e3c8a0bb
 class InProcessEngine:

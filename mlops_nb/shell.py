@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import Context, copy_context
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
@@ -168,6 +168,7 @@ def close_shell(shell: NotebookShell) -> None:
     hook.do_full_cache = False
     hook._ = hook.__ = hook.___ = None
     atexit.unregister(shell.atexit_operations)
+    os.chdir(os.sep)  # IPython asks where it is, and the notebook may have removed that folder
     shell.atexit_operations()  # type: ignore[no-untyped-call]
     shell.user_ns.clear()
     shell.events.callbacks = {name: [] for name in shell.events.callbacks}
@@ -281,11 +282,11 @@ class CellRunner:
             error = run_source(self.shell, cell['source'], interruption=interruption)
             self.shell.context.run(tell, self.shell.widgets, update_widget)
         self.outputs.end()
-        count = cell['execution_count'] = self.shell.execution_count - 1
+        cell['execution_count'] = self.shell.execution_count - 1
         may_fail = 'raises-exception' in cell.get('metadata', {}).get('tags', ())
         if error is None or (may_fail and error.why in ('raised', 'exited')):
             return None
-        return report(self.outputs.cell, replace(error, count=count), make=self.outputs.make)
+        return report(self.outputs.cell, error, make=self.outputs.make)
 
 # %% ../nbs/lib/35_shell.ipynb #454b6803
 @contextmanager

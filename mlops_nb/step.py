@@ -289,7 +289,9 @@ step = Step()
 
 
 @contextmanager
-def attached(context: Context) -> Iterator[Step]:
+def attached(
+    context: Context | None,  # None: by hand, found when it is first needed
+) -> Iterator[Step]:
     "Attach a context to `step` while a notebook runs; afterwards, `step` is what it was."
     before = step._context, step._store
     step._context, step._store = context, None

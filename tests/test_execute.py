@@ -323,6 +323,12 @@ def test_the_process_is_as_it_was():
     assert state() == before
 
 
+def test_a_notebook_may_remove_the_folder_that_it_is_in():
+    before = os.getcwd()
+    gone = 'import os, tempfile\nfolder = tempfile.mkdtemp()\nos.chdir(folder)\nos.rmdir(folder)'
+    assert run(gone, 'x = 1').error is None and os.getcwd() == before
+
+
 def test_a_notebook_sees_its_own_streams_and_log_in_every_cell():
     execution = run(
         'import logging, sys\nlogging.basicConfig(level="INFO", format="%(message)s")\n'

@@ -1,55 +1,16 @@
-"""Every library notebook runs as its module: exported cells give way to the installed module's names."""
+"""What notebooks keep. They run as tests of their own: see nbs in pytest's testpaths, and `tested`."""
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
-from traitlets.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = sorted((ROOT / 'nbs' / 'lib').glob('*.ipynb'))
-EXPORTED = re.compile(r'^#\|\s*export', re.MULTILINE)
-TAKE_NAMES = """
-import mlops_nb.{name} as _module
-globals().update({{k: v for k, v in vars(_module).items() if not k.startswith('__')}})
-"""
-
-
-def as_module(path: Path) -> nbformat.NotebookNode:
-    "The notebook with the module's names in place of the cells that were exported to it."
-    notebook = nbformat.read(path, as_version=4)
-    name = next(m[1] for c in notebook.cells if (m := re.search(r'#\| default_exp (\S+)', c.source)))
-    first = next(
-        i for i, c in enumerate(notebook.cells) if c.cell_type == 'code' and EXPORTED.search(c.source)
-    )
-    notebook.cells[first].source = TAKE_NAMES.format(name=name)
-    notebook.cells = [
-        c
-        for i, c in enumerate(notebook.cells)
-        if i == first
-        or (
-            c.cell_type == 'code'
-            and not EXPORTED.search(c.source)
-            and not c.source.startswith('#| default_exp')
-        )
-    ]
-    return notebook
-
-
-@pytest.mark.parametrize('path', LIBRARY, ids=lambda path: path.stem)
-def test_a_library_notebook_runs_on_the_installed_module(path: Path) -> None:
-    client = NotebookClient(
-        as_module(path),
-        timeout=300,
-        resources={'metadata': {'path': str(path.parent)}},
-        config=Config({'KernelManager': {'shutdown_wait_time': 60}}),  # it writes its coverage when it ends
-    )
-    client.execute(env={**os.environ, 'PYTHONHASHSEED': '0'})
 
 
 @pytest.mark.parametrize('path', LIBRARY, ids=lambda path: path.stem)

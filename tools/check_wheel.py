@@ -37,7 +37,8 @@ for name in 'settings.ini', 'flows', 'examples/flights':
     assert shipped(name).exists(), name
 import importlib, pkgutil
 for module in pkgutil.iter_modules(mlops_nb.__path__):
-    if not module.name.startswith('_') and module.name != 'papermill_engine':
+    # each of these is imported by a program of others, the second by one that is not installed here
+    if not module.name.startswith('_') and module.name not in ('papermill_engine', 'pytest_plugin'):
         importlib.import_module(f'mlops_nb.{module.name}')
 import papermill
 from mlops_nb import papermill_engine
