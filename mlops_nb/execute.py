@@ -5,6 +5,7 @@
 # %% ../nbs/lib/30_execute.ipynb #bac1bfb0
 from __future__ import annotations
 
+import gc
 import json
 import os
 import tempfile
@@ -36,7 +37,7 @@ from .widgets import saved
 __all__ = ['ERROR_TAG', 'NOT_RUN', 'Run', 'STYLE', 'LANGUAGE_INFO', 'ENGINES', 'Execution', 'is_tagged', 'fresh_cell', 'as_json',
            'prepared', 'Watch', 'Hold', 'run_cells', 'Recorder', 'mark_error', 'Job', 'in_process', 'kernel_error',
            'kernel_environment', 'admitted', 'make_client', 'no_kernel', 'in_kernel', 'with_values', 'refuse', 'finish',
-           'so_far', 'has_ended', 'Saver', 'run_job', 'run_notebook']
+           'so_far', 'has_ended', 'Saver', 'run_job', 'garbage_collected', 'run_notebook']
 
 # %% ../nbs/lib/30_execute.ipynb #3be9dd46
 @dataclass(frozen=True)
@@ -471,6 +472,17 @@ def run_job(job: Job, *, engine: str, progress: Callable[[int, int], None]) -> C
     progress(total, total)
     return error
 
+# %% ../nbs/lib/30_execute.ipynb #e4aaea36
+@contextmanager
+def garbage_collected() -> Iterator[None]:
+    "What is made meanwhile and not used afterwards goes at once."
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.collect()
+        gc.unfreeze()
+
 # %% ../nbs/lib/30_execute.ipynb #6d89b247
 def run_notebook(
     notebook: Notebook | str | Path,
@@ -506,5 +518,6 @@ def run_notebook(
     job = Job(source.name, content, limits, env, folders, Path(cwd) if cwd else None, ended, keep, hold=hold)
     refuse(source, job, engine=engine, output=target)
     saver = Saver(content, target and target.absolute())  # the notebook may change the working directory
-    error = run_job(replace(job, log_output=log_output), engine=engine, progress=progress)
+    with garbage_collected():
+        error = run_job(replace(job, log_output=log_output), engine=engine, progress=progress)
     return Execution(content, error, time.perf_counter() - started, job.kept)

@@ -328,6 +328,7 @@ class Stream(io.TextIOBase):
     ) -> None:
         self.outputs, self.name, self.process = outputs, name, os.getpid()
         self.outside: Any = None  # what it stands for, where a listener's own words go
+        self.over = False  # the notebook has ended; who has kept this stream, such as a handler, goes on
 
     def write(self, text: str, /) -> int:
         "Text, at once; raises TypeError on anything else."
@@ -335,8 +336,8 @@ class Stream(io.TextIOBase):
             raise TypeError(f'write() argument must be str, not {type(text)}')
         if os.getpid() != self.process:
             os.write(self.fileno(), text.encode(errors='replace'))
-        elif self.outputs.telling == threading.get_ident():
-            self.outside.write(text)
+        elif self.over or self.outputs.telling == threading.get_ident():
+            (getattr(sys, self.name) if self.over else self.outside).write(text)
         else:
             with self.outputs.lock:
                 self.outputs.pending()

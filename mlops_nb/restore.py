@@ -6,16 +6,17 @@
 from __future__ import annotations
 
 import builtins
-import gc
 import getpass
 import logging
 import os
 import pdb
+import random
+import re
 import signal
 import sys
 import warnings
-from collections.abc import Iterator, MutableMapping
-from contextlib import ExitStack, chdir, contextmanager
+from collections.abc import Iterator, Mapping, MutableMapping
+from contextlib import AbstractContextManager, ExitStack, chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -24,8 +25,9 @@ from IPython.core import debugger
 from traitlets.config import SingletonConfigurable
 
 # %% auto #0
-__all__ = ['INLINE', 'restored', 'restored_process', 'restored_signals', 'Logging', 'swap_logging', 'as_instance',
-           'garbage_collected', 'everything_restored', 'draw_inline', 'figures_closed', 'figures_aside',
+__all__ = ['INLINE', 'restored', 'restored_process', 'restored_signals', 'Logging', 'swap_logging', 'LoggerState', 'state_of',
+           'restored_loggers', 'own_randomness', 'options_of', 'put_back', 'restored_pandas', 'own_modules_forgotten',
+           'lies_in', 'as_instance', 'everything_restored', 'draw_inline', 'figures_closed', 'figures_aside',
            'inline_figures', 'forget_backend']
 
 # %% ../nbs/lib/36_restore.ipynb #922680ca
@@ -84,7 +86,126 @@ def swap_logging(other: Logging) -> Logging:
     logging.disable(other.disabled)
     return before
 
+# %% ../nbs/lib/36_restore.ipynb #b08976e7
+@dataclass(frozen=True)
+class LoggerState:
+    "What one logger does."
+
+    handlers: tuple[logging.Handler, ...] = ()
+    filters: tuple[Any, ...] = ()
+    level: int = logging.NOTSET
+    propagate: bool = True
+    disabled: bool = False
+
+
+def state_of(logger: logging.Logger) -> LoggerState:
+    "What a logger does."
+    handlers, filters = tuple(logger.handlers), tuple(logger.filters)
+    return LoggerState(handlers, filters, logger.level, logger.propagate, logger.disabled)
+
+
+@contextmanager
+def restored_loggers() -> Iterator[None]:
+    "Loggers other than the root."
+
+    def known() -> dict[str, logging.Logger]:
+        there = logging.root.manager.loggerDict
+        return {name: one for name, one in list(there.items()) if isinstance(one, logging.Logger)}
+
+    before = {name: state_of(logger) for name, logger in known().items()}
+    try:
+        yield
+    finally:
+        for name, logger in known().items():
+            of_a_module = name.partition('.')[0] in sys.modules
+            state = before.get(name, state_of(logger) if of_a_module else LoggerState())
+            if state != state_of(logger):
+                logger.handlers[:], logger.filters[:] = state.handlers, state.filters
+                logger.propagate, logger.disabled = state.propagate, state.disabled
+                logger.setLevel(state.level)
+
 # %% ../nbs/lib/36_restore.ipynb #081a5e61
+@contextmanager
+def own_randomness() -> Iterator[None]:
+    "Global random states that start anew, and afterwards are as before."
+    numpy, state = sys.modules.get('numpy.random'), random.getstate()
+    numpys = numpy and numpy.get_state()
+    random.seed()
+    if numpy:
+        numpy.seed()
+    try:
+        yield
+    finally:
+        random.setstate(state)
+        if numpy:
+            numpy.set_state(numpys)
+
+# %% ../nbs/lib/36_restore.ipynb #f1f9e979
+def options_of(
+    group: Any,  # pandas.options, or a group in it
+    name: str = '',  # of the group, with a dot behind it
+) -> dict[str, Any]:
+    "The options of pandas, by name."
+    found: dict[str, Any] = {}
+    for key in dir(group):
+        value = getattr(group, key)
+        found |= options_of(value, f'{name}{key}.') if isinstance(value, type(group)) else {name + key: value}
+    return found
+
+
+def put_back(
+    pandas: Any,  # the package
+    before: Mapping[str, Any] | None,  # its options, by name; None: as they come
+) -> None:
+    "Set those options that have changed."
+    now = options_of(pandas.options)
+    if before is None:
+        told = pandas.describe_option('', _print_desc=False)
+        changed = re.findall(r'^(\S+) [^\0]*?\[default: (.*)\] \[currently: (.*)\]', told, re.MULTILINE)
+        for name, default, current in changed:
+            if default != current:
+                pandas.reset_option(name)
+        return
+    for name, value in before.items():
+        if now.get(name) is not value and now.get(name) != value:
+            pandas.set_option(name, value)
+
+# %% ../nbs/lib/36_restore.ipynb #1112ebfd
+@contextmanager
+def restored_pandas() -> Iterator[None]:
+    "Options of pandas."
+    with warnings.catch_warnings(action='ignore'):  # about options that are on their way out
+        before = options_of(sys.modules['pandas'].options) if 'pandas' in sys.modules else None
+    try:
+        yield
+    finally:
+        if 'pandas' in sys.modules:
+            with warnings.catch_warnings(action='ignore'):
+                put_back(sys.modules['pandas'], before)
+
+# %% ../nbs/lib/36_restore.ipynb #35360331
+@contextmanager
+def own_modules_forgotten(
+    folder: str,  # the notebook's
+) -> Iterator[None]:
+    "Modules that were imported from a folder which only the notebook looks in."
+    before, shared = set(sys.modules), folder in map(os.path.abspath, sys.path)
+    try:
+        yield
+    finally:
+        new = [] if shared else sorted(set(sys.modules) - before)
+        own = {name for name in new if '.' not in name and lies_in(sys.modules[name], folder)}
+        for name in new:
+            if name.partition('.')[0] in own:
+                del sys.modules[name]
+
+
+def lies_in(module: Any, folder: str) -> bool:
+    "Whether a module or package was found in this folder."
+    places = [getattr(module, '__file__', None) or '', *getattr(module, '__path__', ())]
+    return folder in map(os.path.dirname, places)
+
+# %% ../nbs/lib/36_restore.ipynb #86643997
 @contextmanager
 def as_instance(
     kind: type[SingletonConfigurable],  # a class with one instance, such as the shell's
@@ -101,28 +222,20 @@ def as_instance(
         for one, earlier in zip(classes, before, strict=True):
             one._instance = earlier
 
-# %% ../nbs/lib/36_restore.ipynb #1112ebfd
-@contextmanager
-def garbage_collected() -> Iterator[None]:
-    "What is made meanwhile and not used afterwards goes at once."
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.collect()
-        gc.unfreeze()
-
 # %% ../nbs/lib/36_restore.ipynb #6db9b766
 def everything_restored(
     cwd: Path | None,  # change to this folder; None: stay
+    *,
+    folder: str = '',  # the notebook's
 ) -> ExitStack:
     "What a notebook may change; closing it puts it back."
     stack = ExitStack()
-    stack.enter_context(garbage_collected())
     for names in vars(sys), vars(builtins), vars(getpass), vars(pdb), vars(debugger), os.environ:
         stack.enter_context(restored(names))
-    for kept in restored_process(), restored_signals(), warnings.catch_warnings():
-        stack.enter_context(kept)
+    kept: list[AbstractContextManager[Any]] = [restored_process(), restored_signals(), restored_loggers()]
+    kept += [warnings.catch_warnings(), restored_pandas(), own_randomness(), own_modules_forgotten(folder)]
+    for one in kept:
+        stack.enter_context(one)
     stack.enter_context(chdir(cwd or Path.cwd()))
     return stack
 

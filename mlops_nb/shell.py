@@ -9,6 +9,7 @@ import asyncio
 import atexit
 import builtins
 import getpass
+import io
 import json
 import os
 import pdb
@@ -16,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,7 +28,7 @@ from typing import Any, Final
 # %% auto #0
 __all__ = ['UNLIMITED', 'packed', 'CollectingSession', 'NotebookShell', 'make_shell', 'NotebookComm', 'widgets_connected',
            'close_shell', 'outside_loop', 'close_loop', 'execute', 'run_source', 'update_widget', 'CellRunner',
-           'redirected', 'guarded', 'prepare', 'notebook_shell']
+           'redirected', 'guarded', 'prepare', 'exits_at_end', 'notebook_shell']
 
 # %% ../nbs/lib/35_shell.ipynb #bb2f5134
 import comm
@@ -341,6 +342,31 @@ def prepare(
     for module in vars(debugger), vars(pdb):
         module.update(Pdb=debugger.InterruptiblePdb, set_trace=debugger.set_trace)
 
+# %% ../nbs/lib/35_shell.ipynb #bb7d15b5
+@contextmanager
+def exits_at_end(shell: NotebookShell) -> Iterator[None]:
+    "Functions that cells register are called at the end of the notebook, the last one first."
+    registered: list[tuple[Any, partial[Any]]] = []
+    register, unregister = atexit.register, atexit.unregister
+
+    def remember(function: Any, *args: Any, **options: Any) -> Any:
+        if sys._getframe(1).f_globals is not shell.user_ns:
+            return register(function, *args, **options)
+        registered.append((function, partial(function, *args, **options)))
+        return function
+
+    def forget(function: Any) -> None:
+        registered[:] = [(one, call) for one, call in registered if one != function]
+        unregister(function)
+
+    with restored(vars(atexit)):
+        vars(atexit).update(register=remember, unregister=forget)
+        yield
+        with redirect_stdout(io.StringIO()) as heard, redirect_stderr(heard):
+            for _, call in reversed(registered):
+                with suppress(Exception):  # as at the end of a process, which tells and goes on
+                    call()
+
 # %% ../nbs/lib/35_shell.ipynb #ff5f4870
 UNLIMITED: Final = Limits()
 
@@ -361,7 +387,8 @@ def notebook_shell(
     if threading.current_thread() is not threading.main_thread():
         raise UsageError("a notebook runs in-process only in the main thread; elsewhere, use engine='kernel'")
     outputs = Outputs(make, allowance=Allowance(limits.output_limit))
-    with everything_restored(cwd) as stack, open(os.devnull, encoding='utf-8') as nothing:
+    folder = path[0] if path and path[0] not in path[1:] else ''
+    with everything_restored(cwd, folder=folder) as stack, open(os.devnull, encoding='utf-8') as nothing:
         prepare(name, env=env, path=path)
         shell = make_shell(outputs)
         stack.callback(close_shell, shell)
@@ -377,4 +404,6 @@ def notebook_shell(
             terminal = open(os.dup(number), 'w', encoding='utf-8', errors='replace')  # noqa: SIM115
             descriptors.terminals[number] = stack.enter_context(terminal)
         streams = nothing, Stream(outputs, 'stdout'), Stream(outputs, 'stderr')
+        stack.enter_context(exits_at_end(shell))
         yield CellRunner(shell, outputs, descriptors, loop, limits, last_words, streams, streams)
+    streams[1].over = streams[2].over = True

@@ -285,8 +285,7 @@ def test_the_notebooks_folder_and_the_given_ones_are_on_the_path(saved, tmp_path
         options = {'path': [tmp_path / 'lib'], 'cwd': tmp_path / engine, 'env': {'STEP': 'train'}}
         execution = run_notebook(path, engine=engine, **options).check()
         assert texts(execution) == [f'3 {tmp_path / engine} train\n']
-    for name in 'beside_it', 'in_lib':
-        del sys.modules[name]
+    del sys.modules['in_lib']
 
 
 def state():
