@@ -693,6 +693,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'mlops_nb.outputs.Stream.__init__': ('lib/outputs.html#stream.__init__', 'mlops_nb/outputs.py'),
                                   'mlops_nb.outputs.Stream.fileno': ('lib/outputs.html#stream.fileno', 'mlops_nb/outputs.py'),
                                   'mlops_nb.outputs.Stream.flush': ('lib/outputs.html#stream.flush', 'mlops_nb/outputs.py'),
+                                  'mlops_nb.outputs.Stream.retire': ('lib/outputs.html#stream.retire', 'mlops_nb/outputs.py'),
                                   'mlops_nb.outputs.Stream.writable': ('lib/outputs.html#stream.writable', 'mlops_nb/outputs.py'),
                                   'mlops_nb.outputs.Stream.write': ('lib/outputs.html#stream.write', 'mlops_nb/outputs.py'),
                                   'mlops_nb.outputs._flush': ('lib/outputs.html#_flush', 'mlops_nb/outputs.py'),

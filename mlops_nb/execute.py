@@ -444,13 +444,14 @@ class Saver:
 
     def save(self) -> None:
         "Write what is there, until it is over or can't be written; then the last time is what tells."
-        saved = 0
+        saved, took = 0, 0.0
         with suppress(OSError):
-            while not self.over.wait(self.every):
+            while not self.over.wait(max(self.every, 10 * took)):
                 ended = len([*filter(has_ended, self.content['cells'])])
                 if ended > saved and self.output:
+                    started = time.monotonic()
                     write_notebook(so_far(self.content), self.output)
-                    saved = ended
+                    saved, took = ended, time.monotonic() - started
 
     def stop(self) -> None:
         "Write no more."

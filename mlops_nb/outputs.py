@@ -328,7 +328,7 @@ class Stream(io.TextIOBase):
     ) -> None:
         self.outputs, self.name, self.process = outputs, name, os.getpid()
         self.outside: Any = None  # what it stands for, where a listener's own words go
-        self.over = False  # the notebook has ended; who has kept this stream, such as a handler, goes on
+        self.over = False  # whether the notebook has ended
 
     def write(self, text: str, /) -> int:
         "Text, at once; raises TypeError on anything else."
@@ -347,6 +347,10 @@ class Stream(io.TextIOBase):
     def fileno(self) -> int:
         "The descriptor that programs write to."
         return 1 if self.name == 'stdout' else 2
+
+    def retire(self) -> None:
+        "The notebook has ended; who has kept this stream, such as a log handler, is heard all the same."
+        self.over = True
 
     def flush(self) -> None:
         "Nothing waits here."
@@ -415,11 +419,9 @@ def captured(descriptors: Descriptors) -> Iterator[None]:
         yield
     finally:
         _flush()
-        with descriptors.outputs.lock:
-            descriptors.saved = {}
-            for fd, copy in saved.items():
-                os.dup2(copy, fd)
-                os.close(copy)
+        for fd, copy in saved.items():
+            os.dup2(copy, fd)
+            os.close(copy)
         descriptors.pump()
 
 # %% ../nbs/lib/34_outputs.ipynb #741b5ae4

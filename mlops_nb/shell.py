@@ -26,7 +26,7 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any, Final
 
 # %% auto #0
-__all__ = ['UNLIMITED', 'packed', 'CollectingSession', 'NotebookShell', 'make_shell', 'NotebookComm', 'widgets_connected',
+__all__ = ['DEFAULTS', 'packed', 'CollectingSession', 'NotebookShell', 'make_shell', 'NotebookComm', 'widgets_connected',
            'close_shell', 'outside_loop', 'close_loop', 'execute', 'run_source', 'update_widget', 'CellRunner',
            'redirected', 'guarded', 'prepare', 'exits_at_end', 'notebook_shell']
 
@@ -155,12 +155,14 @@ def widgets_connected() -> Iterator[CommManager]:
     manager = CommManager()
     with restored(vars(comm)):
         comm.create_comm, comm.get_comm_manager = NotebookComm, lambda: manager
-        yield manager
-        if 'ipywidgets.widgets.widget' in sys.modules:
-            instances = sys.modules['ipywidgets.widgets.widget']._instances
+        try:
+            yield manager
+        finally:
+            module = sys.modules.get('ipywidgets.widgets.widget')
             for name, line in manager.comms.items():
-                instances.pop(name, None)
                 line._closed = True  # there is nobody to tell when the widget goes
+                if module:
+                    module._instances.pop(name, None)
 
 # %% ../nbs/lib/35_shell.ipynb #870370a7
 def close_shell(shell: NotebookShell) -> None:
@@ -361,21 +363,23 @@ def exits_at_end(shell: NotebookShell) -> Iterator[None]:
 
     with restored(vars(atexit)):
         vars(atexit).update(register=remember, unregister=forget)
-        yield
-        with redirect_stdout(io.StringIO()) as heard, redirect_stderr(heard):
-            for _, call in reversed(registered):
-                with suppress(Exception):  # as at the end of a process, which tells and goes on
-                    call()
+        try:
+            yield
+        finally:
+            with redirect_stdout(io.StringIO()) as heard, redirect_stderr(heard):
+                for _, call in reversed(registered):
+                    with suppress(Exception):  # as at the end of a process, which tells and goes on
+                        call()
 
-# %% ../nbs/lib/35_shell.ipynb #ff5f4870
-UNLIMITED: Final = Limits()
+# %% ../nbs/lib/35_shell.ipynb #0277f237
+DEFAULTS: Final = Limits()
 
 
 @contextmanager
 def notebook_shell(
     name: str,  # of the notebook
     *,
-    limits: Limits = UNLIMITED,
+    limits: Limits = DEFAULTS,
     env: Mapping[str, str] = MappingProxyType({}),  # added to the environment
     path: Sequence[str] = (),  # put in front of `sys.path`
     cwd: Path | None = None,  # None: this process's
@@ -404,6 +408,7 @@ def notebook_shell(
             terminal = open(os.dup(number), 'w', encoding='utf-8', errors='replace')  # noqa: SIM115
             descriptors.terminals[number] = stack.enter_context(terminal)
         streams = nothing, Stream(outputs, 'stdout'), Stream(outputs, 'stderr')
+        for stream in streams[1:]:
+            stack.callback(stream.retire)
         stack.enter_context(exits_at_end(shell))
         yield CellRunner(shell, outputs, descriptors, loop, limits, last_words, streams, streams)
-    streams[1].over = streams[2].over = True

@@ -140,7 +140,7 @@ def merged(cell):
 @pytest.mark.parametrize('engine', ['in-process', 'kernel'])
 def test_a_notebook_stops_at_the_first_error_and_marks_it(engine):
     execution = run('"before"', 'print("partly")\n1 / 0', '"never"', engine=engine)
-    assert (execution.error.name, execution.error.why, execution.error.count) == (
+    assert (execution.error.name, execution.error.why, execution.error.cell) == (
         'ZeroDivisionError',
         'raised',
         2,
@@ -209,7 +209,7 @@ def test_the_executed_notebook_is_what_papermill_writes(saved, tmp_path):
     assert subprocess.run(command, cwd=tmp_path, capture_output=True).returncode == 1
     theirs = nbformat.read(tmp_path / 'theirs.ipynb', 4)
     for engine in 'in-process', 'kernel':
-        with pytest.raises(NotebookError, match=r'cell \[4\]: ZeroDivisionError'):
+        with pytest.raises(NotebookError, match=r'cell 3:line 1: ZeroDivisionError'):
             run_notebook(path, {'depth': '7'}, output=tmp_path / 'ours.ipynb', engine=engine).check()
         ours = nbformat.read(tmp_path / 'ours.ipynb', 4)
         nbformat.validate(ours)

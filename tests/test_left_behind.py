@@ -138,6 +138,7 @@ def test_what_a_notebook_leaves_to_do_at_the_end_is_done_at_its_end(tmp_path, ca
     assert capfd.readouterr().out == ''
 
 
+@pytest.mark.filterwarnings('ignore:coroutine')
 def test_a_coroutine_that_nobody_awaits_warns_in_its_own_notebook_or_nowhere():
     leaves = 'async def double(x): return 2 * x', 'import asyncio\ntry: asyncio.run(double(1))\nexcept: pass'
     run(*leaves)

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import COMMAND
 
 from mlops_nb.execute import run_notebook
 from mlops_nb.notebook import Notebook, read_notebook
@@ -75,7 +76,7 @@ def test_a_notebook_has_a_time_limit_for_all_its_cells(engine):
     execution = run('import time', *['time.sleep(0.3)'] * 9, '"never"', notebook_timeout=1, engine=engine)
     assert (execution.error.why, execution.error.name) == ('timeout', 'NotebookTimeout')
     assert execution.error.value == 'the notebook took longer than its time limit, 1 s'
-    assert execution.error.count <= 5
+    assert execution.error.cell <= 5
 
 
 def test_the_shorter_of_two_limits_counts():
@@ -211,6 +212,20 @@ def test_ctrl_c_saves_the_notebook_wherever_it_is(tmp_path, engine, source):
     _, errors = process.communicate(timeout=60)
     assert 'KeyboardInterrupt' in errors
     assert status(tmp_path / 'o.ipynb') == ['failed', 'pending']
+
+
+@pytest.mark.parametrize('engine', ENGINES)
+def test_the_command_ends_with_130_after_ctrl_c(tmp_path, engine):
+    (tmp_path / 'in.ipynb').write_text(json.dumps(notebook(AWAITS).content))
+    command = [COMMAND, 'exec', 'in.ipynb', 'out.ipynb', '--engine', engine]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+    wait_for(tmp_path / 'ready', process)
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert status(tmp_path / 'out.ipynb') == ['failed']
 
 
 def test_a_full_disk_leaves_the_earlier_file_and_is_named(tmp_path):
