@@ -29,8 +29,9 @@ from .page import notebook_html
 from .results import Result, result_of
 
 # %% auto #0
-__all__ = ['COMMAND', 'inside', 'find_notebooks', 'destinations', 'Task', 'declared', 'plan', 'work', 'end_group', 'Child',
-           'start', 'death', 'post_mortem', 'outcome', 'Batch', 'run_batch', 'run_here', 'check_engine', 'write_page']
+__all__ = ['COMMAND', 'inside', 'find_notebooks', 'destinations', 'Task', 'declared', 'plan', 'with_log', 'work', 'end_group',
+           'Child', 'start', 'death', 'post_mortem', 'outcome', 'pass_on', 'Batch', 'run_batch', 'run_here',
+           'check_engine', 'write_page']
 
 # %% ../nbs/lib/61_batch.ipynb #f75e79d7
 def inside(
@@ -128,10 +129,20 @@ def plan(
         raise UsageError('\n'.join(faults))
     return [Task(*one) for one in zip(notebooks, shares, outputs, strict=True)]
 
-# %% ../nbs/lib/61_batch.ipynb #3aa451b1
+# %% ../nbs/lib/61_batch.ipynb #b0e4dfbc
+def with_log(
+    options: Mapping[str, Any],  # of `run_notebook`; `log_output` may be True
+) -> dict[str, Any]:
+    "The options with a function that writes what cells say to standard error, past what collects it."
+    if not options.get('log_output'):
+        return dict(options)
+    file = os.fdopen(os.dup(2), 'w', encoding='utf-8', errors='replace')
+    return {**options, 'log_output': lambda stream, text: print(text, end='', file=file, flush=True)}
+
+
 def work() -> None:
     "What such a process does: run the notebook that its argument describes."
-    told, tell = json.loads(sys.argv[1]), partial(print, flush=True)
+    told, tell = with_log(json.loads(sys.argv[1])), partial(print, flush=True)
     try:
         error = run_notebook(**told, progress=lambda done, total: tell(done)).error
     except MlopsError as refusal:
@@ -149,8 +160,8 @@ def end_group(
     with suppress(ProcessLookupError):
         os.killpg(process.pid, number)
 
-# %% ../nbs/lib/61_batch.ipynb #ba806a5c
-@dataclass(frozen=True)
+# %% ../nbs/lib/61_batch.ipynb #5d6b60ec
+@dataclass
 class Child:
     "A notebook that runs in a process of its own."
 
@@ -159,6 +170,7 @@ class Child:
     at: IO[bytes]  # gets a line for each cell that starts
     said: IO[bytes]  # gets what the process says beside its notebook
     started: float = field(default_factory=time.monotonic)
+    told: int = 0  # bytes of what it said that have been passed on
 
     def read(self, file: IO[bytes]) -> str:
         "What a file of it has got."
@@ -233,7 +245,17 @@ def outcome(
     content = read_notebook(task.output).content
     return result_of(task.notebook.name, content, output=task.output, interrupted=stopped)
 
-# %% ../nbs/lib/61_batch.ipynb #5d6b60ec
+# %% ../nbs/lib/61_batch.ipynb #6d8d31be
+def pass_on(child: Child) -> None:
+    "Write what a notebook has said since the last time to standard error, in whole lines with its name."
+    data = os.pread(child.said.fileno(), 1_000_000, child.told)
+    if child.process.poll() is None:
+        data = data[: data.rfind(b'\n') + 1]
+    child.told += len(data)
+    for line in filter(None, data.decode(errors='replace').split('\n')):
+        print(f'{child.task.notebook.name}: {line}', file=sys.stderr, flush=True)
+
+# %% ../nbs/lib/61_batch.ipynb #703c1291
 @dataclass
 class Batch:
     "Notebooks that run side by side."
@@ -257,7 +279,11 @@ class Batch:
             self.running.append(start(self.waiting.pop(0), self.options))
         if self.deadline and time.monotonic() > self.deadline:
             self.interrupted()
-        for child in [one for one in self.running if one.process.poll() is not None]:
+        ended = [child for child in self.running if child.process.poll() is not None]
+        if self.options.get('log_output'):
+            for child in self.running:
+                pass_on(child)
+        for child in ended:
             self.running.remove(child)
             with child.at, child.said:
                 result = outcome(child, interrupted=self.deadline is not None)
@@ -297,7 +323,7 @@ def run_here(
     options: Mapping[str, Any],  # of `run_notebook`
 ) -> Result:  # raises UsageError before it starts
     "Run a notebook in this process."
-    execution = run_notebook(task.notebook, task.values, output=task.output, **options)
+    execution = run_notebook(task.notebook, task.values, output=task.output, **with_log(options))
     stopped = execution.error is not None and execution.error.why == 'interrupted'
     return result_of(task.notebook.name, execution.notebook, output=task.output, interrupted=stopped)
 

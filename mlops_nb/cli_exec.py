@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from mlops_nb.results import Result
 
 # %% auto #0
-__all__ = ['Notebooks', 'Output', 'Parameters', 'Files', 'Jobs', 'Junit', 'Html', 'Engine', 'Timeout', 'Folder', 'with_pairs',
-           'PairsCommand', 'read_values', 'status', 'status_of', 'summary', 'exit_code', 'option', 'run_tasks',
-           'execute']
+__all__ = ['Notebooks', 'Output', 'Parameters', 'Files', 'Jobs', 'Junit', 'Html', 'Engine', 'Timeout', 'NotebookTimeout', 'Grace',
+           'OutputLimit', 'LogOutput', 'Folder', 'with_pairs', 'PairsCommand', 'read_values', 'status', 'status_of',
+           'summary', 'exit_code', 'option', 'run_tasks', 'execute']
 
 # %% ../nbs/lib/75_cli_exec.ipynb #ddab58a9
 def with_pairs(arguments: Sequence[str]) -> list[str]:  # raises UsageError
@@ -113,6 +113,10 @@ Junit = Annotated[Path | None, option('--junit', text='Write what became of each
 Html = Annotated[bool | None, option('--html/--no-html', text='A page beside each, unless -o is a file.')]
 Engine = Annotated[str, option('--engine', text='in-process or kernel.')]
 Timeout = Annotated[float, option('--timeout', min=0, text='Seconds that a cell may take; 0: no limit.')]
+NotebookTimeout = Annotated[float | None, option('--notebook-timeout', min=0, text='Seconds for a notebook.')]
+Grace = Annotated[float | None, option('--grace', min=0, text='Seconds to end after a time limit or Ctrl-C.')]
+OutputLimit = Annotated[int | None, option('--output-limit', min=1, text='Bytes of output that are kept.')]
+LogOutput = Annotated[bool | None, option('--log-output', text='Write what cells print to standard error.')]
 Folder = Annotated[Path | None, option('--cwd', exists=True, file_okay=False, text='Working directory.')]
 
 # %% ../nbs/lib/75_cli_exec.ipynb #9dc48b9d
@@ -141,7 +145,10 @@ def run_tasks(
             tasks, options, jobs=jobs or 1, ended=ended, running=lambda running: status_of(running, left=left)
         )
     progress = {'progress': lambda done, total: status(f'{done} of {total} cells')}
-    result = run_here(tasks[0], {**options, **progress})
+    try:
+        result = run_here(tasks[0], {**options, **progress})
+    except KeyboardInterrupt:  # between cells; what ran is written
+        raise typer.Exit(130) from None
     ended(result)
     return [result]
 
@@ -156,6 +163,10 @@ def execute(
     html: Html = None,
     engine: Engine = 'in-process',
     timeout: Timeout = 0,
+    notebook_timeout: NotebookTimeout = None,
+    grace: Grace = None,
+    output_limit: OutputLimit = None,
+    log_output: LogOutput = None,
     cwd: Folder = None,
 ) -> None:
     """Run notebooks and keep them as executed: no project, no tracked run; in CI with -j and --junit.
@@ -170,16 +181,14 @@ def execute(
     outputs = batch.destinations([one.path for one in found], output)
     tasks = batch.plan(found, read_values(file or (), parameters or ()), outputs=outputs)
     batch.check_engine(engine)
-    for one in outputs:
-        one.parent.mkdir(parents=True, exist_ok=True)
-    options = {'engine': engine, 'timeout': timeout, 'cwd': cwd and str(cwd)}
+    options = {'engine': engine, 'timeout': timeout, 'cwd': cwd and str(cwd), 'log_output': log_output}
+    options |= {'notebook_timeout': notebook_timeout, 'grace': grace, 'output_limit': output_limit}
+    options = {name: value for name, value in options.items() if value is not None}
     pages = output.suffix != '.ipynb' if html is None else html
-    try:
-        results = run_tasks(tasks, options, jobs=jobs, pages=pages)
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+    for one in (*outputs, *filter(None, [junit])):
+        one.parent.mkdir(parents=True, exist_ok=True)
+    results = run_tasks(tasks, options, jobs=jobs, pages=pages)
     if junit:
-        junit.parent.mkdir(parents=True, exist_ok=True)
         junit.write_bytes(told.junit(results))
     print(summary(results, where=output))
     raise typer.Exit(exit_code(results))

@@ -104,6 +104,28 @@ def test_wrong_use_is_refused_before_anything_starts(
     assert sorted(folder.rglob('*')) == before
 
 
+def test_what_cells_print_is_written_as_it_comes_with_the_name_of_the_notebook(
+    folder: Path, mlops: Run
+) -> None:
+    write_notebook(folder / 'says.ipynb', cell('print("one\\ntwo", end="")'))
+    done = mlops('exec', 'nbs/fine.ipynb', 'says.ipynb', '-j', 2, '--log-output', folder=folder)
+    assert done.returncode == 0
+    assert sorted(done.stderr.splitlines()) == [
+        'nbs/fine.ipynb: month 6',
+        'says.ipynb: one',
+        'says.ipynb: two',
+    ]
+    assert mlops('exec', 'says.ipynb', '--log-output', folder=folder).stderr == 'one\ntwo'
+
+
+@pytest.mark.parametrize('jobs', [0, 2])
+def test_a_notebook_that_takes_too_long_is_stopped(folder: Path, mlops: Run, jobs: int) -> None:
+    write_notebook(folder / 'waits.ipynb', cell('x = 1'), cell('import time\ntime.sleep(600)'))
+    done = mlops('exec', 'waits.ipynb', '-j', jobs, '--notebook-timeout', 1, '--grace', 5, folder=folder)
+    assert done.returncode == 1 and 'FAILED  waits.ipynb' in done.stdout
+    assert 'waits.ipynb:cell 2' in done.stdout
+
+
 def test_notebooks_of_the_same_name_do_not_meet(tmp_path: Path, mlops: Run) -> None:
     for name in 'one', 'two':
         write_notebook(tmp_path / name / 'same.ipynb', cell(f'print("{name}")'))

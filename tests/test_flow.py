@@ -172,7 +172,7 @@ def test_by_hand_a_notebook_loads_what_the_latest_run_saved(project: Path, mlops
         project / 'nbs' / 'hand.ipynb',
         cell('from mlops_nb.step import step\nprint("by hand:", step.load("rows"), repr(step.run))'),
     )
-    done = mlops('exec', by_hand, 'out.ipynb', '--cwd', 'nbs', folder=project)
+    done = mlops('exec', by_hand, '-o', 'out.ipynb', '--cwd', 'nbs', folder=project)
     assert done.returncode == 0, done.stderr
     assert "by hand: [0, 1, 2, 3] ''" in (project / 'out.ipynb').read_text()
 
@@ -180,8 +180,8 @@ def test_by_hand_a_notebook_loads_what_the_latest_run_saved(project: Path, mlops
 def test_without_a_run_a_notebook_by_hand_says_which_step_makes_what_is_missing(
     project: Path, mlops: Run
 ) -> None:
-    done = mlops('exec', 'nbs/train.ipynb', 'out.ipynb', folder=project)
-    assert done.returncode == 1 and "'features' saves it" in done.stderr
+    done = mlops('exec', 'nbs/train.ipynb', '-o', 'out.ipynb', folder=project)
+    assert done.returncode == 1 and "'features' saves it" in done.stdout
 
 
 def test_flows_are_thin() -> None:

@@ -217,7 +217,7 @@ def test_ctrl_c_saves_the_notebook_wherever_it_is(tmp_path, engine, source):
 @pytest.mark.parametrize('engine', ENGINES)
 def test_the_command_ends_with_130_after_ctrl_c(tmp_path, engine):
     (tmp_path / 'in.ipynb').write_text(json.dumps(notebook(AWAITS).content))
-    command = [COMMAND, 'exec', 'in.ipynb', 'out.ipynb', '--engine', engine]
+    command = [COMMAND, 'exec', 'in.ipynb', '-o', 'out.ipynb', '--engine', engine]
     process = subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )
