@@ -104,6 +104,14 @@ def test_a_failure_names_its_cell_and_line_and_hides_no_other_notebook(
     assert failure.get('message', '').startswith('nbs/a.ipynb:cell 2:line 2')
 
 
+def test_each_cell_is_timed_by_itself(tested: Tested, tmp_path: Path) -> None:
+    write_notebook(tmp_path / 'nbs' / 'a.ipynb', cell('x = 1'), cell('import time\ntime.sleep(0.5)'))
+    tested('nbs', '--junitxml', 'out.xml')
+    cells = ElementTree.parse(tmp_path / 'out.xml').getroot().iter('testcase')
+    first, second = (float(one.get('time', 0)) for one in cells)
+    assert first < second
+
+
 def test_what_a_failed_cell_printed_is_shown(tested: Tested, tmp_path: Path) -> None:
     write_notebook(tmp_path / 'nbs' / 'a.ipynb', cell('print("look", 6 * 7)\n1 / 0'))
     assert 'look 42' in tested('nbs').stdout
