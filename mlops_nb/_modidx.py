@@ -132,6 +132,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'mlops_nb.cli_run': { 'mlops_nb.cli_run.after_failure': ('lib/cli_run.html#after_failure', 'mlops_nb/cli_run.py'),
                                   'mlops_nb.cli_run.become': ('lib/cli_run.html#become', 'mlops_nb/cli_run.py'),
                                   'mlops_nb.cli_run.check': ('lib/cli_run.html#check', 'mlops_nb/cli_run.py'),
+                                  'mlops_nb.cli_run.default_text': ('lib/cli_run.html#default_text', 'mlops_nb/cli_run.py'),
                                   'mlops_nb.cli_run.flow': ('lib/cli_run.html#flow', 'mlops_nb/cli_run.py'),
                                   'mlops_nb.cli_run.options': ('lib/cli_run.html#options', 'mlops_nb/cli_run.py'),
                                   'mlops_nb.cli_run.parameter_help': ('lib/cli_run.html#parameter_help', 'mlops_nb/cli_run.py'),

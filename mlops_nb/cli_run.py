@@ -10,7 +10,8 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from datetime import date
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['HOURS', 'REMOTE', 'PROJECT', 'become', 'what_next', 'flow', 'with_hold', 'watch_held', 'after_failure', 'options',
-           'title_of', 'parameter_line', 'parameter_help', 'project_of', 'run', 'tell_cell', 'resume', 'check']
+           'title_of', 'default_text', 'parameter_line', 'parameter_help', 'project_of', 'run', 'tell_cell', 'resume',
+           'check']
 
 # %% ../nbs/lib/77_cli_run.ipynb #0d55486e
 def become(settings: Settings, command: Sequence[str], *, environment: Mapping[str, str]) -> NoReturn:
@@ -133,12 +135,17 @@ def title_of(notebook: Notebook) -> str:  # '' where it has none
     return ': '.join([line.lstrip('#> ') for line in lines if line.strip()][:2])
 
 
+def default_text(value: Any) -> str:
+    "A default as one would type it."
+    return str(value) if isinstance(value, (date, PurePath)) else repr(value)
+
+
 def parameter_line(parameter: Parameter, members: Sequence[str]) -> tuple[str, str, str]:
     "An option, its default, and what it is for."
     from mlops_nb.notebook import REQUIRED
 
     kind = f'{parameter.type}: {", ".join(members)}' if members else parameter.type
-    default = 'required' if parameter.default is REQUIRED else repr(parameter.default)
+    default = 'required' if parameter.default is REQUIRED else default_text(parameter.default)
     return f'--{parameter.name} {kind}'.rstrip(), default, parameter.help
 
 
@@ -278,6 +285,7 @@ def check(
     faults = [one for one in found if strict or not one.warning]
     if not as_json:
         said = f'{len(faults)} to mend' if faults else 'nothing to mend'
-        warned = f', {len(found) - len(faults)} warnings' if len(found) > len(faults) else ''
+        left = len(found) - len(faults)
+        warned = f', {left} warning{"s" * (left > 1)}' if left else ''
         print(f'{len(files)} notebooks checked: {said}{warned}', file=sys.stderr)
     raise typer.Exit(1 if faults else 0)

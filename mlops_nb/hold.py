@@ -58,7 +58,7 @@ class Held:
         "What stopped it, for people."
         if self.error is None:
             return f'{shown(Path(self.notebook))} waits at a breakpoint'
-        return str(CellError(**{**self.error, 'traceback': ()}))
+        return str(CellError(**self.error))
 
     def write(self) -> None:
         "Keep the note, whole or not at all."

@@ -405,4 +405,4 @@ def _source_of_items(value: Any) -> str:
     if isinstance(value, dict):
         return '{' + ', '.join(f'{source_of(k)}: {source_of(v)}' for k, v in value.items()) + '}'
     items = ', '.join(map(source_of, value))
-    return f'[{items}]' if isinstance(value, list) else f'({items},)' if value else '()'
+    return f'[{items}]' if isinstance(value, list) else f'({items}{"," * (len(value) == 1)})'

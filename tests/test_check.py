@@ -21,7 +21,7 @@ def test_good_notebooks_have_nothing_to_mend(project: Path, mlops: Run) -> None:
     done = mlops('check', folder=project)
     assert done.returncode == 0
     assert done.stdout.startswith('nbs/validate.ipynb:cell 1:line 1: warning: it has no cell tagged')
-    assert '3 notebooks checked: nothing to mend, 1 warnings' in done.stderr
+    assert '3 notebooks checked: nothing to mend, 1 warning' in done.stderr
 
 
 def test_the_notebooks_of_the_worked_example_have_no_findings(mlops: Run) -> None:

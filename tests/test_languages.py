@@ -45,7 +45,8 @@ def test_values_reach_a_notebook_in_another_language(bash, tmp_path):
 
 
 def test_the_command_runs_a_notebook_in_another_language(bash, tmp_path, mlops):
-    done = mlops('exec', 'in.ipynb', '-o', 'out.ipynb', '-p', 'depth', '3', '--engine', 'kernel', folder=tmp_path)
+    words = ['exec', 'in.ipynb', '-o', 'out.ipynb', '-p', 'depth', '3', '--engine', 'kernel']
+    done = mlops(*words, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     said_by_lines = said(read_notebook(tmp_path / 'out.ipynb').cells)
     assert [''.join(text) for text in said_by_lines] == ['nobody: 21\n']
