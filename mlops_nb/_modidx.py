@@ -554,6 +554,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'mlops_nb/interruption.py'),
                                        'mlops_nb.interruption.NotebookTimeout': ( 'lib/interruption.html#notebooktimeout',
                                                                                   'mlops_nb/interruption.py'),
+                                       'mlops_nb.interruption.cut_handler': ( 'lib/interruption.html#cut_handler',
+                                                                              'mlops_nb/interruption.py'),
                                        'mlops_nb.interruption.ended_hard': ('lib/interruption.html#ended_hard', 'mlops_nb/interruption.py'),
                                        'mlops_nb.interruption.error_of': ('lib/interruption.html#error_of', 'mlops_nb/interruption.py'),
                                        'mlops_nb.interruption.interruptible': ( 'lib/interruption.html#interruptible',

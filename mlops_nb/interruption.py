@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any
 
 from .outputs import CellError, Limit
 
 # %% auto #0
-__all__ = ['CellTimeout', 'NotebookTimeout', 'error_of', 'Interruption', 'ended_hard', 'interruptible']
+__all__ = ['CellTimeout', 'NotebookTimeout', 'error_of', 'Interruption', 'cut_handler', 'ended_hard', 'interruptible']
 
 # %% ../nbs/lib/39_interruption.ipynb #41604851
 class CellTimeout(BaseException):
@@ -68,6 +68,14 @@ class Interruption:
             raise kind
         if self.task is not None:
             self.loop.call_soon_threadsafe(self.task.cancel)
+
+# %% ../nbs/lib/39_interruption.ipynb #c506b99b
+def cut_handler(trace: TracebackType | None) -> None:
+    "Leave the handler of a signal out of a traceback."
+    while trace and trace.tb_next:
+        if trace.tb_next.tb_frame.f_code is Interruption.arrived.__code__:
+            trace.tb_next = None
+        trace = trace.tb_next
 
 # %% ../nbs/lib/39_interruption.ipynb #800e06b5
 @contextmanager

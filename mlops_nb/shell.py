@@ -42,7 +42,7 @@ from jupyter_client.session import Session
 from traitlets.config import Config
 
 from .core import UsageError
-from .interruption import Interruption, ended_hard, error_of, interruptible
+from .interruption import Interruption, cut_handler, ended_hard, error_of, interruptible
 from mlops_nb.outputs import (
     Allowance,
     CellError,
@@ -114,6 +114,7 @@ class NotebookShell(ZMQInteractiveShell):
         "Show an error, undisturbed by the signal that it may come from."
         if self.interruption and self.interruption.cause:
             self.interruption.heard = True
+            cut_handler(sys.exc_info()[2])
         super().showtraceback(*details, **options)
 
 
