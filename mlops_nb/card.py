@@ -29,12 +29,14 @@ __all__ = ['card_page', 'saves_directly', 'NotebookCard', 'add_card', 'save_card
 def card_page(
     execution: Execution,
     title: str,
+    *,
+    go_on: str = '',  # the command to go on with, if it failed
 ) -> str:  # self-contained HTML
     "The card of an executed notebook: the error first, if there was one."
     from mlops_nb.page import notebook_html
 
     banner = str(execution.error) if execution.error else f'ran in {execution.seconds:.1f} s'
-    return notebook_html(execution.notebook, title=title, banner=banner)
+    return notebook_html(execution.notebook, title=title, banner=banner, go_on=go_on)
 
 # %% ../nbs/lib/55_card.ipynb #648600a1
 def saves_directly() -> bool:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 import typer
 
 from .core import Settings, SettingsError, UsageError, find_root, load_settings
-from .launch import HOLD, flow_class, flow_command, flow_files, followed
+from .launch import GO_ON, HOLD, flow_class, flow_command, flow_files, followed
 
 if TYPE_CHECKING:
     from mlops_nb.notebook import Notebook, Parameter
@@ -59,12 +59,13 @@ def flow(context: typer.Context, name: Annotated[str, typer.Argument()] = '') ->
         become(settings, command, environment=environment)
     arguments, held = with_hold(context.args)
     watch = watch_held(settings.root)
-    code, number = followed(settings, name, arguments=arguments, environment=held, meanwhile=watch)
+    again = f'mlops-nb flow {name} resume'
+    where = {GO_ON: again, **held}
+    code, number = followed(settings, name, arguments=arguments, environment=where, meanwhile=watch)
     run = f'{flow_class(flow_files(settings)[name])}/{number}'
     if number and not code:
         print(f'\n{what_next(settings, run)}')
     elif number:
-        again = f'mlops-nb flow {name} resume'
         print(after_failure(run, again, 'goes on from the step that failed, once it is mended'))
     raise typer.Exit(code)
 
@@ -208,12 +209,12 @@ def run(context: typer.Context, notebook: Annotated[str, typer.Argument()] = '')
     ours, theirs = words[:cut], words[cut + 1 :]
     declared.check(options(ours))
     settings = project_of(path)
-    where = {'MLOPS_NB_NOTEBOOK': os.path.relpath(path, settings.root), **held}
+    again = shlex.join(['mlops-nb', 'run', notebook, *ours, '--hold', *words[cut:]])
+    where = {'MLOPS_NB_NOTEBOOK': os.path.relpath(path, settings.root), GO_ON: again, **held}
     arguments, watch = ['run', *ours, *theirs], watch_held(settings.root)
     code, number = followed(settings, 'notebook', arguments=arguments, environment=where, meanwhile=watch)
     spec = f'NotebookFlow/{number}'
     if number and code:
-        again = shlex.join(['mlops-nb', 'run', notebook, *ours, '--hold', *words[cut:]])
         print(after_failure(spec, again, 'again, and keep what it has computed where it fails'))
     elif number:
         print(f'\nKept as run {spec}: parameters, outputs and figures.\nIn {settings.root}:')

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .launch import HOLD, prepare_environment
+from .launch import GO_ON, HOLD, prepare_environment
 
 prepare_environment()
 
@@ -282,7 +282,8 @@ def perform(decorator: notebook, step_name: str, flow: FlowSpec, inputs: Any) ->
     flow.executed_notebook = keep_notebooks(
         store, context.run, notebook=source, executed=execution.to_bytes()
     )
-    save_card(flow, card_page(execution, f'{current.pathspec}: {source.path.name}'))
+    title, go_on = f'{current.pathspec}: {source.path.name}', os.environ.get(GO_ON, '')
+    save_card(flow, card_page(execution, title, go_on=go_on))
     if execution.error:
         raise StepFailed(
             f'{execution.error}\nThe executed notebook is kept: mlops-nb runs show {context.run}'

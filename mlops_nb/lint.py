@@ -29,11 +29,11 @@ from mlops_nb.notebook import (
     as_python,
     cell_numbers,
     contract,
+    failed_line,
     read_notebook,
     shown,
     tagged,
 )
-from .outputs import failed_line
 from .step import step_calls
 from .values import Expression, last_name
 

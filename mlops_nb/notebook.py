@@ -35,7 +35,8 @@ from mlops_nb.values import (
 
 # %% auto #0
 __all__ = ['REQUIRED', 'PYTHON_MAGICS', 'shown', 'Notebook', 'as_notebook', 'read_notebook', 'to_bytes', 'write_notebook',
-           'Missing', 'Parameter', 'as_python', 'tagged', 'cell_numbers', 'Contract', 'contract', 'inject']
+           'Missing', 'Parameter', 'as_python', 'tagged', 'cell_numbers', 'failed_line', 'Contract', 'contract',
+           'inject']
 
 # %% ../nbs/lib/12_notebook.ipynb #8d3f40db
 def shown(path: Path) -> str:  # relative when the working directory is above it
@@ -262,10 +263,23 @@ def cell_numbers(
     "The number of each cell; prose has that of the code above it."
     numbers = list[int]()
     for cell in cells:
-        given = 'injected-parameters' in cell['metadata'].get('tags', ())
+        given = 'injected-parameters' in cell.get('metadata', {}).get('tags', ())
         counts = cell['cell_type'] == 'code' and not given
         numbers.append((numbers[-1] if numbers else 0) + counts)
     return numbers
+
+# %% ../nbs/lib/12_notebook.ipynb #b0634a61
+def failed_line(
+    traceback: Sequence[str],  # as a notebook keeps it
+) -> int | None:  # counted from 1; None: it does not say
+    "The line of its cell that an error comes from."
+    text = re.sub(r'\x1b\[[\d;]*m', '', '\n'.join(traceback))
+    last = text.rpartition('Traceback (most recent call last)')[
+        2
+    ]  # of a chain, the error that was not caught
+    found = re.search(r'Cell In\[\d*\](?:, line |:)(\d+)', last)
+    timed = re.search(r'<timed \w+>(?:, line |:)(\d+)', last)  # below the line of %%time
+    return int(timed[1]) + 1 if timed else int(found[1]) if found else None
 
 # %% ../nbs/lib/12_notebook.ipynb #644d7500
 def _read_parameters(

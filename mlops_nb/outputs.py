@@ -9,33 +9,20 @@ import codecs
 import io
 import json
 import os
-import re
 import select
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from .core import NotebookError
+from .notebook import failed_line
 
 # %% auto #0
-__all__ = ['Output', 'failed_line', 'CellError', 'report', 'Limit', 'Limits', 'Allowance', 'size_of', 'Outputs', 'announce',
-           'clear', 'add_text', 'update', 'show', 'collect', 'Stream', 'Descriptors', 'captured', 'past_the_pipes']
-
-# %% ../nbs/lib/34_outputs.ipynb #aaf6e1d5
-def failed_line(
-    traceback: Sequence[str],  # as a notebook keeps it
-) -> int | None:  # counted from 1; None: it does not say
-    "The line of its cell that an error comes from."
-    text = re.sub(r'\x1b\[[\d;]*m', '', '\n'.join(traceback))
-    last = text.rpartition('Traceback (most recent call last)')[
-        2
-    ]  # of a chain, the error that was not caught
-    found = re.search(r'Cell In\[\d*\](?:, line |:)(\d+)', last)
-    timed = re.search(r'<timed \w+>(?:, line |:)(\d+)', last)  # below the line of %%time
-    return int(timed[1]) + 1 if timed else int(found[1]) if found else None
+__all__ = ['Output', 'CellError', 'report', 'Limit', 'Limits', 'Allowance', 'size_of', 'Outputs', 'announce', 'clear', 'add_text',
+           'update', 'show', 'collect', 'Stream', 'Descriptors', 'captured', 'past_the_pipes']
 
 # %% ../nbs/lib/34_outputs.ipynb #29ddfdd5
 @dataclass(frozen=True)

@@ -10,17 +10,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+
+from .notebook import cell_numbers, failed_line
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
 # %% auto #0
-__all__ = ['VOID', 'ELEMENTS', 'DRAWING', 'DROPPED', 'ATTRIBUTES', 'DRAWN', 'STYLES', 'LONGEST', 'MARKS', 'ENDS', 'render',
-           'markup', 'safe_style', 'safe_drawing', 'safe_attribute', 'opening_tag', 'Cleaner', 'clean_html', 'settle',
-           'Pen', 'named_colour', 'turn', 'ansi_html', 'markdown_html', 'code_html', 'picture_html', 'rich_html',
-           'Output', 'output_html', 'cell_tags', 'is_failure', 'Cell', 'page_cell', 'Failure', 'find_failure',
-           'notebook_html']
+__all__ = ['VOID', 'ELEMENTS', 'DRAWING', 'DROPPED', 'ATTRIBUTES', 'DRAWN', 'STYLES', 'LONGEST', 'MARKS', 'ENDS', 'ERROR_MARK',
+           'render', 'markup', 'safe_style', 'safe_drawing', 'safe_attribute', 'opening_tag', 'Cleaner', 'clean_html',
+           'settle', 'Pen', 'named_colour', 'turn', 'ansi_html', 'markdown_html', 'code_html', 'picture_html',
+           'rich_html', 'Output', 'output_html', 'cell_tags', 'is_failure', 'Cell', 'page_cell', 'Failure',
+           'find_failure', 'notebook_html']
 
 # %% ../nbs/lib/14_page.ipynb #5fb94504
 def render(
@@ -400,7 +402,7 @@ class Cell:
 
     kind: str  # 'markdown' or 'code'
     html: Markup  # the prose, or the code
-    number: int = 0  # counting code cells from 1
+    number: int = 0  # as people count the cells; 0: the values that the run was given
     first: str = ''  # the first line of code that says something
     outputs: tuple[Output, ...] = ()
     open: bool = False  # whether the code is shown
@@ -429,38 +431,47 @@ class Failure:
     "Where a notebook stopped."
 
     cell: int  # its number on the page
+    line: int | None  # of the cell
     sentence: str
     left: int  # code cells after it
 
 
 def find_failure(
-    cells: Sequence[Mapping[str, Any]],  # code cells
+    cells: Sequence[Mapping[str, Any]],  # of the notebook format, version 4
 ) -> Failure | None:
     "The first cell that raised without being expected to."
-    for number, cell in enumerate(cells, 1):
+    code = [(cell, n) for cell, n in zip(cells, cell_numbers(cells), strict=True) if 'outputs' in cell]
+    for place, (cell, number) in enumerate(code, 1):
         if is_failure(cell):
             error = next(output for output in cell['outputs'] if output.get('output_type') == 'error')
             lines = re.sub(r'\x1b\[[\d;]*m', '', f'{error.get("ename")}: {error.get("evalue")}').splitlines()
-            return Failure(number, lines[0][:300], len(cells) - number)
+            line = failed_line(error.get('traceback', ()))
+            return Failure(number, line, lines[0][:300], len(code) - place)
     return None
 
-# %% ../nbs/lib/14_page.ipynb #014fd229
+# %% ../nbs/lib/14_page.ipynb #d03a30cb
+ERROR_MARK: Final = 'papermill-error-cell-tag'  # of the cells that papermill adds; the page says it itself
+
+
 def notebook_html(
     notebook: Mapping[str, Any],  # of the notebook format, version 4, executed
     *,
     title: str,
     banner: str = '',  # one line above the rest: which run, how long
+    go_on: str = '',  # a command, for a notebook that stopped
 ) -> str:  # a whole page
     "An executed notebook as a page."
     kept = [cell for cell in notebook['cells'] if cell['cell_type'] in ('code', 'markdown')]
-    kept = [cell for cell in kept if _text(cell['source']).strip()]
-    failure = find_failure([cell for cell in kept if cell['cell_type'] == 'code'])
+    kept = [cell for cell in kept if _text(cell['source']).strip() and ERROR_MARK not in cell_tags(cell)]
     language = notebook.get('metadata', {}).get('kernelspec', {}).get('language', 'python')
-    cells, number = list[Cell](), 0
-    for cell in kept:
-        number += cell['cell_type'] == 'code'
-        cells.append(page_cell(cell, number, language=language))
+    cells = [
+        page_cell(cell, 0 if 'injected-parameters' in cell_tags(cell) else number, language=language)
+        for cell, number in zip(kept, cell_numbers(kept), strict=True)
+    ]
+    failure = find_failure(kept)
     has_title = bool(cells) and cells[0].kind == 'markdown' and cells[0].html.startswith('<h1>')
-    values = {'title': title, 'headline': '' if has_title else title, 'cells': cells, 'failure': failure}
+    values: dict[str, Any] = {'title': title, 'headline': '' if has_title else title, 'cells': cells}
     repeated = failure is not None and failure.sentence in banner
-    return render('notebook.html', banner='' if repeated else banner, **values)
+    eyebrow = (title if has_title else '') if repeated else banner
+    values |= {'failure': failure, 'go_on': go_on, 'banner': eyebrow}
+    return render('notebook.html', **values)

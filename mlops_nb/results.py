@@ -14,8 +14,7 @@ from typing import Any, Final, Literal
 from xml.etree import ElementTree
 
 from .execute import is_tagged
-from .notebook import cell_numbers
-from .outputs import failed_line
+from .notebook import cell_numbers, failed_line
 from .page import settle
 
 # %% auto #0
