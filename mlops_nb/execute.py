@@ -36,8 +36,8 @@ from .widgets import saved
 # %% auto #0
 __all__ = ['ERROR_TAG', 'NOT_RUN', 'Run', 'STYLE', 'LANGUAGE_INFO', 'ENGINES', 'Execution', 'is_tagged', 'fresh_cell', 'as_json',
            'prepared', 'Watch', 'Hold', 'run_cells', 'Recorder', 'mark_error', 'Job', 'in_process', 'kernel_error',
-           'kernel_environment', 'admitted', 'make_client', 'no_kernel', 'in_kernel', 'with_values', 'refuse', 'finish',
-           'so_far', 'has_ended', 'Saver', 'run_job', 'garbage_collected', 'run_notebook']
+           'kernel_environment', 'admitted', 'make_client', 'kernel_name', 'refuse_kernel', 'in_kernel', 'with_values',
+           'refuse', 'finish', 'so_far', 'has_ended', 'Saver', 'run_job', 'garbage_collected', 'run_notebook']
 
 # %% ../nbs/lib/30_execute.ipynb #3be9dd46
 @dataclass(frozen=True)
@@ -295,26 +295,31 @@ def make_client(
     sockets = {'transport': 'ipc', 'ip': f'{folder}/kernel'} if len(folder) < 90 else {}
     return Client(
         node,
-        kernel_name=job.content['metadata'].get('kernelspec', {}).get('name') or 'python3',
+        kernel_name=kernel_name(job),
         timeout_func=lambda cell: limit().seconds,
         resources={'metadata': {'path': str(job.cwd or Path.cwd())}},
         config=Config({'KernelManager': {**sockets, 'shutdown_wait_time': job.limits.grace}}),
     )
 
 
-def no_kernel(job: Job, name: str) -> UsageError:
-    "The error for a kernel that is not installed."
+def kernel_name(job: Job) -> str:
+    "The kernel that a notebook asks for."
+    return str(job.content['metadata'].get('kernelspec', {}).get('name') or 'python3')
+
+
+def refuse_kernel(job: Job) -> None:  # raises UsageError
+    "Stop a notebook whose kernel is not installed."
     from jupyter_client.kernelspec import find_kernel_specs
 
-    names = sorted(find_kernel_specs())
-    there = f'there is {", ".join(names) or "none"}.{suggest(name, names)}'
-    return UsageError(f'{job.name} asks for the kernel {name!r}, which is not installed; {there}')
+    name, names = kernel_name(job), sorted(find_kernel_specs())
+    if name not in names:
+        there = f'there is {", ".join(names) or "none"}.{suggest(name, names)}'
+        raise UsageError(f'{job.name} asks for the kernel {name!r}, which is not installed; {there}')
 
 # %% ../nbs/lib/30_execute.ipynb #7b5edfe1
 @contextmanager
-def in_kernel(job: Job) -> Iterator[Run]:  # raises UsageError when the kernel is not installed
+def in_kernel(job: Job) -> Iterator[Run]:
     "Run cells in a kernel of their own."
-    from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
     from nbformat import from_dict
 
@@ -339,15 +344,12 @@ def in_kernel(job: Job) -> Iterator[Run]:  # raises UsageError when the kernel i
 
     client = make_client(job, node, folder=folder.name, outputs=outputs, limit=limit)
 
-    try:
-        with folder, client.setup_kernel(env=kernel_environment(job)):
-            about = client.wait_for_reply(client.kc.kernel_info())
-            node.metadata.language_info = about['content']['language_info']
-            yield run
-            client.set_widgets_metadata()
-            job.content['metadata'] = {**node.metadata, 'papermill': job.content['metadata'].get('papermill')}
-    except NoSuchKernel as e:
-        raise no_kernel(job, e.name) from e
+    with folder, client.setup_kernel(env=kernel_environment(job)):
+        about = client.wait_for_reply(client.kc.kernel_info())
+        node.metadata.language_info = about['content']['language_info']
+        yield run
+        client.set_widgets_metadata()
+        job.content['metadata'] = {**node.metadata, 'papermill': job.content['metadata'].get('papermill')}
 
 # %% ../nbs/lib/30_execute.ipynb #7482ffcf
 def with_values(notebook: Notebook, values: Mapping[str, Any]) -> Notebook:
@@ -381,6 +383,8 @@ def refuse(
     if engine == 'in-process' and notebook.language != 'python':
         about = f'{notebook.name} is in {notebook.language}; only Python runs in-process'
         raise UsageError(f"{about}. Use engine='kernel'")
+    if engine == 'kernel':
+        refuse_kernel(job)
     if engine == 'kernel' and job.hold:
         raise UsageError("found hold; only a notebook that runs in-process is held. Use engine='in-process'")
     if engine == 'kernel' and job.keep:
