@@ -127,12 +127,13 @@ def make_shell(outputs: Outputs) -> NotebookShell:
     config = Config({'HistoryManager': {'enabled': False, 'hist_file': ':memory:'}})
     kernel = SimpleNamespace(eventloop=None)  # as much of one as the shell asks for
     options: dict[str, Any] = {'config': config, 'kernel': kernel, 'compiler_class': XCachingCompiler}
-    shell = NotebookShell(**options)  # type: ignore[no-untyped-call]
+    context = copy_context()
+    shell = context.run(partial(NotebookShell, **options))  # it sets variables of the context that stay there
     hook: Any = shell.displayhook
     publisher: Any = shell.display_pub
     hook.session = publisher.session = CollectingSession().collect_in(outputs)
     hook.topic = b'execute_result'
-    shell.context, shell.widgets, shell.process = copy_context(), Widgets(outputs), os.getpid()
+    shell.context, shell.widgets, shell.process = context, Widgets(outputs), os.getpid()
     extensions: Any = shell.extension_manager
     extensions.load_extension('storemagic')  # as every kernel does
     return shell

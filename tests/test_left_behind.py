@@ -173,5 +173,9 @@ def runs(number):
 @pytest.mark.skipif(not Path('/proc/self/statm').exists(), reason='the system does not tell the memory')
 @pytest.mark.parametrize('number', [30, pytest.param(200, marks=pytest.mark.slow)])
 def test_memory_is_flat_over_many_runs(tmp_path, number):
-    (grown,) = python(f'{DRAWS}\nbefore = runs(10)\nprint(runs({number}) - before)', tmp_path)
-    assert float(grown) < 12  # one data frame that stayed in each run would be 3 MB a run
+    measure = 'gc.collect(); at.append((sys.getallocatedblocks(), megabytes()))'
+    program = f'at = []\nfor number in 10, {number}: runs(number); {measure}\nprint(*at[0], *at[1])'
+    (told,) = python(DRAWS + program, tmp_path)
+    blocks, megabytes, blocks_later, megabytes_later = map(float, told.split())
+    assert (blocks_later - blocks) / number < 30  # of Python's memory
+    assert megabytes_later - megabytes < 25  # a data frame that stays would be 1.6 a run
