@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 import typer
 
 from .core import Settings, SettingsError, UsageError, find_root, load_settings
-from .launch import GO_ON, HOLD, flow_class, flow_command, flow_files, followed
+from .launch import GO_ON, HOLD, LOG_OUTPUT, flow_class, flow_command, flow_files, followed
 
 if TYPE_CHECKING:
     from mlops_nb.notebook import Notebook, Parameter
 
 # %% auto #0
-__all__ = ['HOURS', 'REMOTE', 'PROJECT', 'become', 'what_next', 'flow', 'with_hold', 'watch_held', 'after_failure', 'options',
+__all__ = ['HOURS', 'REMOTE', 'PROJECT', 'become', 'what_next', 'flow', 'with_ours', 'watch_held', 'after_failure', 'options',
            'title_of', 'default_text', 'parameter_line', 'parameter_help', 'project_of', 'run', 'tell_cell', 'resume',
            'check']
 
@@ -44,7 +44,7 @@ def what_next(settings: Settings, run: str) -> str:
 
 
 def flow(context: typer.Context, name: Annotated[str, typer.Argument()] = '') -> None:
-    """Run a flow, with all of Metaflow's own commands and options.
+    """Run a flow, with all of Metaflow's own commands and options, --hold and --log-output.
 
     Example: mlops-nb flow train run --month 6 --tag nightly
     """
@@ -57,10 +57,10 @@ def flow(context: typer.Context, name: Annotated[str, typer.Argument()] = '') ->
     if not set(context.args) & {'run', 'resume'} or '--run-id-file' in context.args:
         command, environment = flow_command(settings, name, arguments=context.args)
         become(settings, command, environment=environment)
-    arguments, held = with_hold(context.args)
+    arguments, ours = with_ours(context.args)
     watch = watch_held(settings.root)
     again = f'mlops-nb flow {name} resume'
-    where = {GO_ON: again, **held}
+    where = {GO_ON: again, **ours}
     code, number = followed(settings, name, arguments=arguments, environment=where, meanwhile=watch)
     run = f'{flow_class(flow_files(settings)[name])}/{number}'
     if number and not code:
@@ -74,14 +74,15 @@ HOURS: Final = 8.0
 REMOTE: Final = 'kubernetes', 'batch', 'snowpark'
 
 
-def with_hold(
+def with_ours(
     arguments: Sequence[str],
 ) -> tuple[list[str], dict[str, str]]:  # the others, and the environment of the flow; raises UsageError
-    "Take `--hold` and `--hold=HOURS` out of a command line."
+    "Take `--log-output`, `--hold` and `--hold=HOURS` out of a command line."
     ours = [word for word in arguments if word == '--hold' or word.startswith('--hold=')]
-    rest = [word for word in arguments if word not in ours]
+    rest = [word for word in arguments if word not in [*ours, '--log-output']]
+    environment = {LOG_OUTPUT: 'yes'} if '--log-output' in arguments else {}
     if not ours:
-        return rest, {}
+        return rest, environment
     hours = ours[-1].partition('=')[2]
     try:
         seconds = 3600 * (float(hours) if hours else HOURS)
@@ -89,9 +90,9 @@ def with_hold(
         raise UsageError(f'--hold is {hours!r}; expected a number of hours, such as --hold=2') from None
     if remote := [word for word in rest if word.partition(':')[0] in REMOTE]:
         raise UsageError(f'found --hold with {remote[0]}; only a step that runs here waits for you')
-    return rest, {HOLD: str(seconds)}
+    return rest, {**environment, HOLD: str(seconds)}
 
-
+# %% ../nbs/lib/77_cli_run.ipynb #4716283e
 def watch_held(root: Path) -> Callable[[], None]:
     "A function that tells of notebooks of a project that wait since it was called last."
     from mlops_nb.hold import all_held, how_to_go_on
@@ -156,7 +157,9 @@ def parameter_help(path: Path) -> str:  # raises UsageError, NotFoundError
 
     notebook = read_notebook(path)
     declared = contract(notebook)
-    usage = f'Usage: mlops-nb run {path} [--PARAMETER VALUE ...] [--hold] [-- METAFLOW OPTIONS]'
+    usage = (
+        f'Usage: mlops-nb run {path} [--PARAMETER VALUE ...] [--hold] [--log-output] [-- METAFLOW OPTIONS]'
+    )
     lines = [parameter_line(one, list(declared.enums.get(one.type, ()))) for one in declared.parameters]
     about = [usage, *filter(None, [title_of(notebook)])]
     if not lines:
@@ -190,7 +193,8 @@ def project_of(path: Path) -> Settings:  # raises SettingsError, UsageError
 def run(context: typer.Context, notebook: Annotated[str, typer.Argument()] = '') -> None:
     """Run one notebook, as it is, as a tracked run; its parameters are options.
 
-    Outside a project, the notebook's folder becomes one.
+    Outside a project, the notebook's folder becomes one. With --hold, it waits where a cell fails, with all
+    that it has computed, for mlops-nb resume; with --log-output, what it prints is told as it comes.
 
     Example: mlops-nb run nbs/train.ipynb --depth 8    (--help behind the notebook lists its parameters)
     """
@@ -204,13 +208,13 @@ def run(context: typer.Context, notebook: Annotated[str, typer.Argument()] = '')
     if '--help' in context.args:
         print(parameter_help(Path(notebook)))
         return
-    words, held = with_hold(context.args)
+    words, chosen = with_ours(context.args)
     cut = words.index('--') if '--' in words else len(words)
     ours, theirs = words[:cut], words[cut + 1 :]
     declared.check(options(ours))
     settings = project_of(path)
     again = shlex.join(['mlops-nb', 'run', notebook, *ours, '--hold', *words[cut:]])
-    where = {'MLOPS_NB_NOTEBOOK': os.path.relpath(path, settings.root), GO_ON: again, **held}
+    where = {'MLOPS_NB_NOTEBOOK': os.path.relpath(path, settings.root), GO_ON: again, **chosen}
     arguments, watch = ['run', *ours, *theirs], watch_held(settings.root)
     code, number = followed(settings, 'notebook', arguments=arguments, environment=where, meanwhile=watch)
     spec = f'NotebookFlow/{number}'

@@ -6,13 +6,14 @@
 from __future__ import annotations  # noqa: F404
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .launch import GO_ON, HOLD, prepare_environment
+from .launch import GO_ON, HOLD, LOG_OUTPUT, prepare_environment
 
 prepare_environment()
 
@@ -46,7 +47,7 @@ _all_ = ['FlowSpec', 'step']
 
 # %% auto #0
 __all__ = ['PACKED', 'LEFT_OUT', 'REMOTE', 'StepFailed', 'reported', 'find_notebook', 'NotebookParameter', 'pinned',
-           'add_parameters', 'filled', 'package_files', 'FlowArtifacts', 'holder', 'run_step', 'keep_notebooks',
+           'add_parameters', 'filled', 'package_files', 'FlowArtifacts', 'tell', 'holder', 'run_step', 'keep_notebooks',
            'perform', 'notebook', 'refuse_remote', 'run_status', 'run_parameters', 'run_metrics', 'all_runs',
            'used_datasets', 'runs', 'PastArtifacts', 'past_artifacts', 'executed_notebooks', 'FlowSpec', 'step']
 
@@ -197,6 +198,11 @@ class FlowArtifacts(Mapping[str, Any]):
         return sum(1 for _ in self)
 
 # %% ../nbs/lib/52_flow.ipynb #7c172841
+def tell(stream: str, text: str) -> None:
+    "Pass on what a cell puts out, to 'stdout' or 'stderr'."
+    print(text, end='', file=getattr(sys, stream), flush=True)
+
+
 def holder(context: Context, notebook: notebooks.Notebook, seconds: float) -> Holder:
     "Where a notebook of a flow waits. Metaflow shows a line; who started the flow tells the rest."
     return Holder(
@@ -207,7 +213,7 @@ def holder(context: Context, notebook: notebooks.Notebook, seconds: float) -> Ho
         say=lambda note: f'{note.why}. It waits: mlops-nb resume {note.id}',
     )
 
-
+# %% ../nbs/lib/52_flow.ipynb #fe2a7386
 def run_step(
     notebook: notebooks.Notebook,
     context: Context,
@@ -219,6 +225,7 @@ def run_step(
     seconds = float(os.environ.get(HOLD) or 0)
     options: dict[str, Any] = {
         'hold': holder(context, notebook, seconds) if seconds else None,
+        'log_output': tell if os.environ.get(LOG_OUTPUT) else None,
         'engine': settings.engine,
         'timeout': settings.timeout,
         'notebook_timeout': settings.notebook_timeout,

@@ -116,6 +116,12 @@ def test_one_notebook_is_a_tracked_run_with_its_parameters(project: Path, mlops:
     assert '--month int' in shown and 'which month' in shown and '6  which month' in shown
 
 
+def test_what_a_notebook_prints_is_told_as_it_comes_when_asked_for(project: Path, mlops: Run) -> None:
+    write_notebook(project / 'look.ipynb', cell('print("said at once")'))
+    assert 'said at once' in mlops('run', 'look.ipynb', '--log-output', folder=project).stdout
+    assert 'said at once' not in mlops('run', 'look.ipynb', folder=project).stdout
+
+
 def test_a_notebook_without_parameters_runs_unchanged(project: Path, mlops: Run) -> None:
     write_notebook(project / 'plain.ipynb', cell('print(6 * 7)'))
     assert mlops('run', 'plain.ipynb', folder=project).returncode == 0
