@@ -1,4 +1,4 @@
-"""How long it takes to run a notebook: ours, a plain script with the same code, papermill, ploomber-engine.
+"""How long it takes to run a notebook: ours, a plain script, papermill, nbclient, ploomber-engine.
 
     python benchmarks/execute.py [--json] [--quick]
 
@@ -19,6 +19,7 @@ import tempfile
 import time
 import venv
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -168,29 +169,83 @@ def compared(
             yield Result(work, peer, round(middle[OURS], 4), round(seconds, 4), agree=agree[peer], runs=runs)
 
 
-def once_imported(*, runs: int) -> Iterator[Result]:
+WARM = """
+import sys, time
+from ploomber_engine import execute_notebook
+for line in sys.stdin:
+    began = time.perf_counter()
+    execute_notebook('in.ipynb', output_path='ploomber.ipynb', progress_bar=False, verbose=False)
+    print(time.perf_counter() - began, flush=True)
+"""
+
+
+@contextmanager
+def warm_ploomber(folder: Path) -> Iterator[Callable[[], float]]:
+    "A function that runs the notebook once more in a process that has ploomber-engine imported; its seconds."
+    env = {**os.environ, **ONE_THREAD, 'PLOOMBER_STATS_ENABLED': 'false'}
+    pipes: dict[str, Any] = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE, 'text': True}
+    with subprocess.Popen(
+        [PLOOMBER.with_name('python'), '-c', WARM], cwd=folder, env=env, **pipes
+    ) as process:
+
+        def run() -> float:
+            process.stdin.write('run\n')  # type: ignore[union-attr]
+            process.stdin.flush()  # type: ignore[union-attr]
+            return float(process.stdout.readline())  # type: ignore[union-attr]
+
+        yield run
+        process.stdin.close()  # type: ignore[union-attr]
+
+
+def timed(way: Callable[[], Any]) -> Callable[[], float]:
+    "A function that says how long another one takes."
+
+    def run() -> float:
+        started = time.perf_counter()
+        way()
+        return time.perf_counter() - started
+
+    return run
+
+
+def with_nbclient(folder: Path) -> None:
+    "What nbclient does with a kernel, and nothing more."
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(folder / 'in.ipynb', 4)
+    NotebookClient(notebook).execute()
+    nbformat.write(notebook, folder / 'nbclient.ipynb')
+
+
+def once_imported(*, runs: int, ploomber: bool) -> Iterator[Result]:
     "What one more run of the trivial notebook costs in a process that has run one."
     import papermill
 
     from mlops_nb.execute import run_notebook
 
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         write(folder, TRIVIAL)
-        ways: dict[str, Callable[[], Any]] = {
-            OURS: lambda: run_notebook(folder / 'in.ipynb', output=folder / 'ours.ipynb').check(),
-            'papermill': lambda: papermill.execute_notebook(
-                str(folder / 'in.ipynb'), str(folder / 'papermill.ipynb'), progress_bar=False
+        source = str(folder / 'in.ipynb')
+        ways = {
+            OURS: timed(lambda: run_notebook(source, output=folder / f'{OURS}.ipynb').check()),
+            'papermill': timed(
+                lambda: papermill.execute_notebook(
+                    source, str(folder / 'papermill.ipynb'), progress_bar=False
+                )
             ),
+            'nbclient': timed(lambda: with_nbclient(folder)),
         }
+        if ploomber:
+            ways['ploomber-engine'] = stack.enter_context(warm_ploomber(folder))
         times: dict[str, list[float]] = {peer: [] for peer in ways}
         for _ in range(runs + 1):
             for peer, way in ways.items():
-                started = time.perf_counter()
-                way()
-                times[peer].append(time.perf_counter() - started)
-        same = printed(folder / 'ours.ipynb') == printed(folder / 'papermill.ipynb')
-    yield from compared('trivial, once imported', times, runs=runs, agree={'papermill': same})
+                times[peer].append(way())
+        ours = printed(folder / f'{OURS}.ipynb')
+        same = {peer: printed(folder / f'{peer.partition("-e")[0]}.ipynb') == ours for peer in ways}
+    yield from compared('trivial, once imported', times, runs=runs, agree=same)
 
 
 def table(results: list[Result | Absent]) -> str:
@@ -219,7 +274,7 @@ def main() -> None:
     results: list[Result | Absent] = [missing] if missing else []
     for work in WORKS:
         results += whole_processes(work, runs=runs, ploomber=missing is None)
-    results += once_imported(runs=runs)
+    results += once_imported(runs=runs, ploomber=missing is None)
     print('\n'.join(json.dumps(asdict(one)) for one in results) if options.json else table(results))
     if not all(one.agree for one in results if isinstance(one, Result)):
         raise SystemExit('a contender printed something else')
