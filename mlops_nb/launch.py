@@ -95,9 +95,9 @@ def follow(
     environment: Mapping[str, str],
     meanwhile: Callable[[], None] = lambda: None,  # called twice a second
 ) -> int:
-    "Run another program to its end, in the project's folder; interrupts are for it to handle."
-    process = subprocess.Popen(command, cwd=settings.root, env=dict(environment))
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    "Run another program to its end, in the project's folder; it handles Ctrl-C, which we remember."
+    process, heard = subprocess.Popen(command, cwd=settings.root, env=dict(environment)), list[int]()
+    before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
     try:
         while (code := process.poll()) is None:
             with suppress(subprocess.TimeoutExpired):
@@ -105,7 +105,7 @@ def follow(
             meanwhile()
     finally:
         signal.signal(signal.SIGINT, before)
-    return code if code >= 0 else 128 - code
+    return 130 if heard and code else code if code >= 0 else 128 - code
 
 # %% ../nbs/lib/50_launch.ipynb #34a9491d
 def flow_class(path: Path) -> str:

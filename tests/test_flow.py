@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Run, cell, write_notebook
+from conftest import COMMAND, ROOT, Run, cell, write_notebook
 
 
 def runs(mlops: Run, project: Path) -> list[dict]:
@@ -120,6 +124,27 @@ def test_what_a_notebook_prints_is_told_as_it_comes_when_asked_for(project: Path
     write_notebook(project / 'look.ipynb', cell('print("said at once")'))
     assert 'said at once' in mlops('run', 'look.ipynb', '--log-output', folder=project).stdout
     assert 'said at once' not in mlops('run', 'look.ipynb', folder=project).stdout
+
+
+def test_ctrl_c_keeps_the_notebook_of_a_run(project: Path, mlops: Run) -> None:
+    begun = project / 'begun'
+    wait = f'print("before")\nopen({str(begun)!r}, "w").close()\nwhile True: pass'
+    write_notebook(project / 'wait.ipynb', cell(wait))
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(('MLOPS_NB_', 'METAFLOW_'))}
+    command = [COMMAND, 'run', 'wait.ipynb']
+    process = subprocess.Popen(
+        command, cwd=project, env=clean, start_new_session=True, stdout=subprocess.PIPE
+    )
+    while not begun.exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    (run,) = runs(mlops, project)
+    mlops('runs', 'show', run['run'], '--folder', 'pages', folder=project)
+    (page,) = (project / 'pages').iterdir()
+    assert 'before' in page.read_text() and 'KeyboardInterrupt' in page.read_text()
 
 
 def test_a_notebook_without_parameters_runs_unchanged(project: Path, mlops: Run) -> None:
