@@ -54,7 +54,6 @@ def wait_for(path, process):
     while not path.exists():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
-        os.sched_yield()
 
 
 def said(execution):
@@ -196,6 +195,31 @@ def test_a_killed_process_leaves_the_cells_that_ended(tmp_path, engine):
     cells = json.loads((tmp_path / 'o.ipynb').read_text())['cells']
     assert [cell['metadata']['papermill']['status'] for cell in cells] == ['completed', 'running']
     assert [len(cell['outputs']) for cell in cells] == [1, 0]
+
+
+SAVES = """
+import itertools
+from mlops_nb.notebook import write_notebook
+
+about = {'metadata': {}, 'nbformat': 4, 'nbformat_minor': 4}
+for letter in itertools.cycle('ab'):
+    cell = {'cell_type': 'markdown', 'metadata': {}, 'source': letter * 20_000_000}
+    write_notebook({**about, 'cells': [cell]}, 'o.ipynb')
+"""
+
+
+def test_a_process_killed_in_the_middle_of_a_save_leaves_a_whole_notebook(tmp_path):
+    for _ in range(10):
+        process = subprocess.Popen([sys.executable, '-c', SAVES], cwd=tmp_path, start_new_session=True)
+        deadline = time.monotonic() + 60
+        while not ((tmp_path / 'o.ipynb').exists() and list(tmp_path.glob('.o.ipynb.*'))):
+            assert process.poll() is None and time.monotonic() < deadline  # it never wrote beside the file
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        (cell,) = read_notebook(tmp_path / 'o.ipynb').cells
+        assert len(cell['source']) == 20_000_000 and len(set(cell['source'])) == 1
+        for half in tmp_path.glob('.o.ipynb.*'):
+            half.unlink()
 
 
 AWAITS = 'import asyncio; from pathlib import Path; Path("ready").touch(); await asyncio.sleep(600)'
