@@ -108,10 +108,11 @@ def watch_held(root: Path) -> Callable[[], None]:
     return watch
 
 
-def after_failure(run: str, command: str, why: str) -> str:
+def after_failure(run: str, command: str, why: str, *, where: str = 'Next') -> str:
     "The two ways to go on."
-    look = f'mlops-nb runs show {run} --folder pages'
-    return f'\nNext:\n  {look}\n      what it showed up to there, as a page\n  {command}\n      {why}'
+    kept = f'\nKept as run {run}, as far as it came. {where}:'
+    look = f'  mlops-nb runs show {run} --folder pages\n      what it showed up to there, as a page'
+    return '\n'.join([kept, look, f'  {command}', f'      {why}'])
 
 # %% ../nbs/lib/77_cli_run.ipynb #0da76a09
 def options(arguments: Sequence[str]) -> dict[str, str]:
@@ -213,13 +214,15 @@ def run(context: typer.Context, notebook: Annotated[str, typer.Argument()] = '')
     ours, theirs = words[:cut], words[cut + 1 :]
     declared.check(options(ours))
     settings = project_of(path)
-    again = shlex.join(['mlops-nb', 'run', notebook, *ours, '--hold', *words[cut:]])
-    where = {'MLOPS_NB_NOTEBOOK': os.path.relpath(path, settings.root), GO_ON: again, **chosen}
+    inside = os.path.relpath(path, settings.root)
+    again = shlex.join(['mlops-nb', 'run', inside, *ours, '--hold', *words[cut:]])
+    where = {'MLOPS_NB_NOTEBOOK': inside, GO_ON: again, **chosen}
     arguments, watch = ['run', *ours, *theirs], watch_held(settings.root)
     code, number = followed(settings, 'notebook', arguments=arguments, environment=where, meanwhile=watch)
     spec = f'NotebookFlow/{number}'
     if number and code:
-        print(after_failure(spec, again, 'again, and keep what it has computed where it fails'))
+        why = 'again, and keep what it has computed where it fails'
+        print(after_failure(spec, again, why, where=f'In {settings.root}'))
     elif number:
         print(f'\nKept as run {spec}: parameters, outputs and figures.\nIn {settings.root}:')
         print(f'  mlops-nb runs show {spec} --folder pages    the executed notebook as a page')
