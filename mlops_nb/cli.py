@@ -16,7 +16,7 @@ from .cli_exec import PairsCommand, execute
 from .cli_run import check, flow, resume, run
 from .cli_start import drift_app, new, welcome
 from .console import PASSED_ON, AsJson, Why, application, show, shown
-from .core import MlopsError, UsageError, load_settings
+from .core import MlopsError, load_settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +64,7 @@ def joined(frame: pd.DataFrame, prefix: str) -> pd.Series[str]:
         axis=1,
     )
 
-
+# %% ../nbs/lib/70_cli.ipynb #bab54656
 @runs_app.command('list')
 def list_runs(flow: str = '', limit: int = 20, as_json: AsJson = False) -> None:
     """The project's runs, newest first, with parameters, metrics and dataset versions.
@@ -80,7 +80,7 @@ def list_runs(flow: str = '', limit: int = 20, as_json: AsJson = False) -> None:
         frame = frame.assign(parameters=joined(wide, 'params.'), metrics=joined(wide, 'metrics.'))
     show(frame, as_json=as_json, empty='No runs yet: mlops-nb flow')
 
-
+# %% ../nbs/lib/70_cli.ipynb #cfd79876
 @runs_app.command('show')
 def show_run(run: str, folder: Path = Path('.')) -> None:
     """Write a run's executed notebooks as pages into a folder, and its lineage to the terminal.
@@ -114,7 +114,7 @@ def data_versions(dataset: Annotated[str, typer.Argument()] = '', as_json: AsJso
         empty='No datasets yet: mlops-nb flow ingest run',
     )
 
-
+# %% ../nbs/lib/70_cli.ipynb #695dfb20
 @data_app.command('changes')
 def data_changes(before: str, after: str) -> None:
     """What changed between two versions.
@@ -125,7 +125,7 @@ def data_changes(before: str, after: str) -> None:
 
     print(changes(opened(), before, after))
 
-
+# %% ../nbs/lib/70_cli.ipynb #e365b1a4
 @data_app.command('profile')
 def data_profile(dataset: str, batch: str, as_json: AsJson = False) -> None:
     """The profile of a batch: a row a column.
@@ -136,7 +136,7 @@ def data_profile(dataset: str, batch: str, as_json: AsJson = False) -> None:
 
     show(load_profile(opened(), dataset=dataset, batch=batch).summary(), as_json=as_json, empty='No columns')
 
-
+# %% ../nbs/lib/70_cli.ipynb #495bdfbe
 @data_app.command('lineage')
 def data_lineage(node: str) -> None:
     """What something was made from, and what was made of it.
@@ -162,7 +162,7 @@ def list_reviews(model: Annotated[str, typer.Argument()] = '', as_json: AsJson =
         empty='No decisions yet: mlops-nb review page MODEL BATCH',
     )
 
-
+# %% ../nbs/lib/70_cli.ipynb #7c626bd5
 @review_app.command('page')
 def review_page(model: str, batch: str, folder: Path = Path('.')) -> None:
     """Write a drift report as one self-contained page.
@@ -177,7 +177,7 @@ def review_page(model: str, batch: str, folder: Path = Path('.')) -> None:
     page.write_text(report.html, encoding='utf-8')
     print(f'{report.drift.sentence}\nwrote {page}')
 
-
+# %% ../nbs/lib/70_cli.ipynb #9b95b7bb
 ACTIONS = {
     'accept': 'The batch is the new normal: it joins the reference.',
     'watch': 'Look again at the next batch.',
@@ -226,7 +226,7 @@ def list_models(model: Annotated[str, typer.Argument()] = '', as_json: AsJson = 
         frame = frame.assign(created=wide['created_at'], metrics=joined(wide, 'metrics.'))
     show(frame, as_json=as_json, empty='No versions yet: mlops-nb flow train run')
 
-
+# %% ../nbs/lib/70_cli.ipynb #29a3e0b3
 @models_app.command('show')
 def show_model(spec: str) -> None:
     """A model version's gates, metrics and lineage.
@@ -243,7 +243,7 @@ def show_model(spec: str) -> None:
     print('\n'.join(f'{name:30} {value:.4g}' for name, value in sorted(version.metrics.items())))
     print(trace(store, f'model:{version.model}@{version.version}'))
 
-
+# %% ../nbs/lib/70_cli.ipynb #f908b028
 @models_app.command('promote')
 def promote_model(
     spec: str,
@@ -263,7 +263,7 @@ def promote_model(
     else:
         print(f'{spec} is now {alias}. To go back: mlops-nb models rollback {move.model} {alias} --why "..."')
 
-
+# %% ../nbs/lib/70_cli.ipynb #5fb81ba6
 @models_app.command('rollback')
 def rollback_model(model: str, alias: str, why: Why) -> None:
     """Point an alias back at the version before.
@@ -304,7 +304,7 @@ def doctor(collect: bool = False) -> None:
     print('\n'.join(faults) if faults else 'clean')
     raise typer.Exit(1 if faults else 0)
 
-
+# %% ../nbs/lib/70_cli.ipynb #897024e5
 @app.command()
 def audit(limit: int = 20, as_json: AsJson = False) -> None:
     """The latest entries of the audit chain: who did what, when, and why.
@@ -324,7 +324,7 @@ def audit(limit: int = 20, as_json: AsJson = False) -> None:
     ]
     show(pd.DataFrame(rows), as_json=as_json, empty='Nothing has been changed yet')
 
-# %% ../nbs/lib/70_cli.ipynb #897024e5
+# %% ../nbs/lib/70_cli.ipynb #5af9c6be
 @app.command()
 def tour(
     folder: Annotated[Path, typer.Argument(help='Where the example goes; kept if it is there.')] = Path(
