@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mlops_nb.store import Store
 
 # %% auto #0
-__all__ = ['Profile', 'profile_table', 'merge', 'panels', 'save_profile', 'list_profiles', 'load_profile']
+__all__ = ['FAILED', 'Profile', 'profile_table', 'merge', 'panels', 'save_profile', 'list_profiles', 'load_profile']
 
 # %% ../nbs/lib/20_profile.ipynb #41d2c04a
 @dataclass(frozen=True, eq=False)
@@ -76,7 +76,18 @@ class Profile:
     def _repr_html_(self) -> str:
         return _html(self)
 
-# %% ../nbs/lib/20_profile.ipynb #f1eb5592
+# %% ../nbs/lib/20_profile.ipynb #05d9beae
+def _whole_numbers(series: pd.Series[Any]) -> Array | None:
+    "Objects that are all whole numbers, however large, up to 76 digits; None: they are not."
+    values = [value for value in series if value is not None and value == value]
+    if not values or not all(isinstance(value, int) and not isinstance(value, bool) for value in values):
+        return None
+    if max(map(abs, values)) >= 10**76:
+        return None
+    mask = series.isna().to_numpy()
+    return pa.array([None if gone else v for gone, v in zip(mask, series, strict=True)], pa.decimal256(76, 0))
+
+
 def _from_pandas(series: pd.Series[Any]) -> tuple[Array, int]:
     "A column of a frame as an array, and how many of its missing values count as NaN."
     if isinstance(series.dtype, np.dtype) and series.dtype.kind == 'f':
@@ -84,6 +95,8 @@ def _from_pandas(series: pd.Series[Any]) -> tuple[Array, int]:
     try:
         array = pa.array(series, from_pandas=True)
     except (pa.ArrowException, OverflowError):  # values of many types, or whole numbers beyond 64 bits
+        if (whole := _whole_numbers(series)) is not None:
+            return whole, 0
         mask = series.isna().to_numpy()
         return pa.array([None if gone else b'' for gone in mask], pa.binary()), 0
     text_with_nan = getattr(series.dtype, 'na_value', None) is np.nan and series.dtype == 'str'
@@ -95,9 +108,24 @@ def _arrays(data: pa.Table | pd.DataFrame) -> Iterator[tuple[str, Array, int]]:
     if isinstance(data, pa.Table):
         yield from ((name, data.column(i), 0) for i, name in enumerate(data.column_names))
     elif hasattr(data, 'iloc'):
-        yield from ((str(name), *_from_pandas(data.iloc[:, i])) for i, name in enumerate(data.columns))
+        yield from ((str(name), *_from_pandas(column)) for name, column in data.items())
     else:
         raise UsageError(f'found {type(data).__name__}; expected a pyarrow Table or a pandas DataFrame')
+
+# %% ../nbs/lib/20_profile.ipynb #26aba4d1
+FAILED = 'failed: '  # before a column's name, in the metadata: why it could not be profiled
+
+
+def _column(name: str, array: Array, nan: int, *, personal: bool) -> tuple[ColumnProfile, str]:
+    "One column, and why it has counts alone ('': it has everything)."
+    try:
+        return ColumnProfile(name, components_of(array, nan, personal=personal)), ''
+    except (pa.ArrowException, ValueError, TypeError, ArithmeticError) as e:
+        hidden = components_of(pa.nulls(len(array)), personal=personal)
+        counts = {'counts/null': array.null_count, 'types/object': len(array) - array.null_count}
+        # a message may quote a value
+        why = type(e).__name__ + ('' if personal else f': {str(e)[:200]}')
+        return ColumnProfile(name, hidden | counts), why
 
 # %% ../nbs/lib/20_profile.ipynb #270b0793
 def profile_table(
@@ -109,15 +137,17 @@ def profile_table(
 ) -> Profile:  # raises UsageError
     "The profile of a table."
     columns: dict[str, ColumnProfile] = {}
+    entries = {key: str(value) for key, value in (metadata or {}).items()}
     for name, array, nan in _arrays(data):
         if name in columns:
             raise UsageError(f'found two columns {name!r}; expected each name once. Rename one of them')
-        columns[name] = ColumnProfile(name, components_of(array, nan, personal=name in personal))
+        columns[name], why = _column(name, array, nan, personal=name in personal)
+        entries |= {FAILED + name: why} if why else {}
     if unknown := [name for name in personal if name not in columns]:
         raise UsageError(
             f'found no column {unknown[0]!r} to treat as personal; {choices(unknown[0], columns)}'
         )
-    return Profile(columns, {key: str(value) for key, value in (metadata or {}).items()}, timestamp)
+    return Profile(columns, entries, timestamp)
 
 # %% ../nbs/lib/20_profile.ipynb #77461e6c
 def merge(
@@ -130,8 +160,11 @@ def merge(
     if any(list(profile.columns) != names for profile in profiles):
         names = sorted({name for profile in profiles for name in profile.columns})
     parts = {name: [p.columns[name] for p in profiles if name in p.columns] for name in names}
-    entries = [entry for profile in profiles for entry in profile.metadata.items()]
-    metadata = {key: value for key, value in entries if all(k != key or v == value for k, v in entries)}
+    said: dict[str, set[str]] = {}
+    for profile in profiles:
+        for key, value in profile.metadata.items():
+            said.setdefault(key, set()).add(value)
+    metadata = {key: min(v) for key, v in said.items() if len(v) == 1 or key.startswith(FAILED)}
     times = [profile.timestamp for profile in profiles if profile.timestamp]
     return Profile(
         {name: merge_columns(found) for name, found in parts.items()}, metadata, min(times, default=None)
