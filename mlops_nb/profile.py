@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,9 @@ from mlops_nb.column import (
     merge_columns,
     panel,
 )
+from .companions import MARK, bucketed
 from .core import NotFoundError, UsageError, choices
+from .discreet import discreet_components
 from .figures import Panel, compact, label, overlay, percent
 from .profile_file import Content, pack_file, unpack_file
 
@@ -33,7 +35,8 @@ if TYPE_CHECKING:
     from mlops_nb.store import Store
 
 # %% auto #0
-__all__ = ['FAILED', 'Profile', 'profile_table', 'merge', 'panels', 'save_profile', 'list_profiles', 'load_profile']
+__all__ = ['FAILED', 'ONE_OF', 'Profile', 'arrays_of', 'profile_table', 'merge', 'panels', 'save_profile', 'list_profiles',
+           'load_profile']
 
 # %% ../nbs/lib/20_profile.ipynb #41d2c04a
 @dataclass(frozen=True, eq=False)
@@ -102,8 +105,8 @@ def _from_pandas(series: pd.Series[Any]) -> tuple[Array, int]:
     text_with_nan = getattr(series.dtype, 'na_value', None) is np.nan and series.dtype == 'str'
     return array, array.null_count if text_with_nan else 0
 
-# %% ../nbs/lib/20_profile.ipynb #01cf6ac7
-def _arrays(data: pa.Table | pd.DataFrame) -> Iterator[tuple[str, Array, int]]:
+# %% ../nbs/lib/20_profile.ipynb #9ebd79fa
+def arrays_of(data: pa.Table | pd.DataFrame) -> Iterator[tuple[str, Array, int]]:
     "Each column's name and array, and how many of its missing values count as NaN."
     if isinstance(data, pa.Table):
         yield from ((name, data.column(i), 0) for i, name in enumerate(data.column_names))
@@ -116,9 +119,11 @@ def _arrays(data: pa.Table | pd.DataFrame) -> Iterator[tuple[str, Array, int]]:
 FAILED = 'failed: '  # before a column's name, in the metadata: why it could not be profiled
 
 
-def _column(name: str, array: Array, nan: int, *, personal: bool) -> tuple[ColumnProfile, str]:
+def _column(name: str, array: Array, nan: int, *, personal: bool, key: bytes) -> tuple[ColumnProfile, str]:
     "One column, and why it has counts alone ('': it has everything)."
     try:
+        if personal and key:
+            return ColumnProfile(name, discreet_components(array, nan, key=key)), ''
         return ColumnProfile(name, components_of(array, nan, personal=personal)), ''
     except (pa.ArrowException, ValueError, TypeError, ArithmeticError) as e:
         hidden = components_of(pa.nulls(len(array)), personal=personal)
@@ -133,21 +138,52 @@ def profile_table(
     metadata: Mapping[str, str] | None = None,  # kept in the file: batch, dataset …
     *,
     personal: Collection[str] = (),  # columns of which no value may stand in the profile
+    key: bytes = b'',  # of the hashes of personal columns; without it they have counts alone
     timestamp: datetime | None = None,  # of the data
 ) -> Profile:  # raises UsageError
     "The profile of a table."
     columns: dict[str, ColumnProfile] = {}
     entries = {key: str(value) for key, value in (metadata or {}).items()}
-    for name, array, nan in _arrays(data):
+    for name, array, nan in arrays_of(data):
         if name in columns:
             raise UsageError(f'found two columns {name!r}; expected each name once. Rename one of them')
-        columns[name], why = _column(name, array, nan, personal=name in personal)
+        columns[name], why = _column(name, array, nan, personal=name in personal, key=key)
         entries |= {FAILED + name: why} if why else {}
     if unknown := [name for name in personal if name not in columns]:
         raise UsageError(
             f'found no column {unknown[0]!r} to treat as personal; {choices(unknown[0], columns)}'
         )
     return Profile(columns, entries, timestamp)
+
+# %% ../nbs/lib/20_profile.ipynb #367cccc9
+ONE_OF: Final = ('dataset', 'contract', 'model')  # what merged profiles may not differ in
+
+
+def _merged_metadata(profiles: Sequence[Profile]) -> dict[str, str]:  # raises UsageError
+    "What all say that say anything, and why columns failed."
+    said: dict[str, set[str]] = {}
+    for profile in profiles:
+        for key, value in profile.metadata.items():
+            said.setdefault(key, set()).add(value)
+    for key in ONE_OF:
+        if len(found := sorted(said.get(key, ()))) > 1:
+            raise UsageError(
+                f'found profiles of {key} {found[0]!r} and {found[1]!r}; expected profiles of one. '
+                'Compare them, or merge those of each by itself'
+            )
+    return {key: min(v) for key, v in said.items() if len(v) == 1 or key.startswith(FAILED)}
+
+# %% ../nbs/lib/20_profile.ipynb #4a31345e
+def _parts(name: str, profiles: Sequence[Profile]) -> list[ColumnProfile]:  # empty: it cannot be known
+    "A column of all profiles that have it, or could have it."
+    found = [profile.columns[name] for profile in profiles if name in profile.columns]
+    main = name.removesuffix(f'{MARK}bucket')
+    if main == name:
+        return found
+    others = [p.columns[main] for p in profiles if name not in p.columns and main in p.columns]
+    exact = [column for column in others if not column.offset and 'string' in column.types]
+    known = len(exact) == sum(column.rows > column.missing for column in others)
+    return [*found, *map(bucketed, exact)] if known else []
 
 # %% ../nbs/lib/20_profile.ipynb #77461e6c
 def merge(
@@ -159,16 +195,10 @@ def merge(
     names = list(profiles[0].columns)
     if any(list(profile.columns) != names for profile in profiles):
         names = sorted({name for profile in profiles for name in profile.columns})
-    parts = {name: [p.columns[name] for p in profiles if name in p.columns] for name in names}
-    said: dict[str, set[str]] = {}
-    for profile in profiles:
-        for key, value in profile.metadata.items():
-            said.setdefault(key, set()).add(value)
-    metadata = {key: min(v) for key, v in said.items() if len(v) == 1 or key.startswith(FAILED)}
+    parts = {name: found for name in names if (found := _parts(name, profiles))}
     times = [profile.timestamp for profile in profiles if profile.timestamp]
-    return Profile(
-        {name: merge_columns(found) for name, found in parts.items()}, metadata, min(times, default=None)
-    )
+    columns = {name: merge_columns(found) for name, found in parts.items()}
+    return Profile(columns, _merged_metadata(profiles), min(times, default=None))
 
 # %% ../nbs/lib/20_profile.ipynb #27700a5e
 def _common(column: ColumnProfile, most: int = 3) -> str:

@@ -394,7 +394,8 @@ class Distinct:
 # %% ../nbs/lib/16_sketch.ipynb #4667a123
 def distinct(coupons: NDArray[np.uint32], *, counted: bool = True) -> Distinct:
     "The sketch of these coupons, in whatever order; many become registers."
-    if counted and len(found := once(coupons)) <= FEW:
+    few = len(once(coupons[: 4 * FEW])) <= FEW  # saves sorting most of those that are many
+    if counted and few and len(found := once(coupons)) <= FEW:
         return Distinct(found)
     registers = _fold(coupons)
     used = np.flatnonzero(registers).astype(np.uint32)

@@ -9,8 +9,9 @@ FLOORS: dict[str, int] = {
     name: floor
     for floor, names in {
         0: 'core figures tables',
-        1: 'store audit values notebook contract page sketch texts profile_file column periods',
-        2: 'stream build profile artifact data lineage features distance change verdict comparison guess',
+        1: 'store audit values notebook contract page sketch texts profile_file column discreet periods',
+        2: 'stream companions profile build artifact data lineage features distance change verdict '
+        'comparison guess',
         3: 'outputs interruption widgets shell restore execute step drift_page drift performance',
         4: 'gates slices registry exports hold resume label arrival',
         5: 'launch card flow review scaffold next_steps',
