@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from .column import Array, ColumnProfile, as_numpy, components_of
 from .companions import MARK, Pair, Scores, bucket_numbers, bucketed, companions_of
 from .core import UsageError, choices
-from .profile import Profile, arrays_of, merge, profile_table
+from .profile import Profile, arrays_of, by_whylogs, merge, profile_table
 from .stream import blocks
 
 if TYPE_CHECKING:
@@ -63,6 +63,15 @@ def _with_buckets(profile: Profile, texts: Mapping[str, Array]) -> dict[str, Col
     return found
 
 
+def _unknown(block: Any, arrays: Mapping[str, Array], wanted: Wanted) -> dict[str, ColumnProfile]:
+    "Columns of pandas that hold values of many types: what stock whylogs says of each."
+    if not hasattr(block, 'iloc'):
+        return {}
+    odd = [n for n in block.columns if block[n].dtype == object and pa.types.is_binary(arrays[str(n)].type)]
+    found = {str(name): by_whylogs(block[name]) for name in odd if str(name) not in wanted.personal}
+    return {name: column for name, column in found.items() if column is not None}
+
+
 def profile_block(
     block: pa.Table | pd.DataFrame,
     wanted: Wanted,
@@ -72,6 +81,7 @@ def profile_block(
         block, wanted.metadata, personal=wanted.personal, key=wanted.key, timestamp=wanted.timestamp
     )
     arrays = {name: array for name, array, _ in arrays_of(block)}
+    profile = replace(profile, columns={**profile.columns, **_unknown(block, arrays, wanted)})
     beside = companions_of(arrays, personal=tuple(wanted.personal), scores=wanted.scores, pairs=wanted.pairs)
     named = {name: ColumnProfile(name, components_of(array)) for name, array in beside.items()}
     open_ = {n: a for n, a in arrays.items() if n not in wanted.personal}
@@ -163,7 +173,7 @@ class Segments:
         "The profile of all rows."
         return merge([*self.parts.values()])
 
-
+# %% ../nbs/lib/57_build.ipynb #54af97ec
 def _cut(block: Any, by: By, known: dict[str, int], most: int) -> Iterator[tuple[str, pa.Table]]:
     "The rows of each segment in a block; new names are added to the known ones while there is room."
     table = block if isinstance(block, pa.Table) else pa.Table.from_pandas(block, preserve_index=False)
@@ -183,7 +193,7 @@ def _cut(block: Any, by: By, known: dict[str, int], most: int) -> Iterator[tuple
     for place, start, end in zip(found.tolist(), starts.tolist(), ends, strict=True):
         yield called[place], rows.slice(start, end - start)
 
-
+# %% ../nbs/lib/57_build.ipynb #6988eb1c
 def segments(
     data: Any,  # as in `profile`
     by: By,  # a column, several, or named conditions, of which the first that holds counts

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from mlops_nb.store import Store
 
 # %% auto #0
-__all__ = ['FAILED', 'ONE_OF', 'Profile', 'arrays_of', 'profile_table', 'merge', 'panels', 'save_profile', 'list_profiles',
-           'load_profile']
+__all__ = ['FAILED', 'ONE_OF', 'Profile', 'arrays_of', 'profile_table', 'merge', 'panels', 'by_whylogs', 'save_profile',
+           'list_profiles', 'load_profile']
 
 # %% ../nbs/lib/20_profile.ipynb #41d2c04a
 @dataclass(frozen=True, eq=False)
@@ -285,12 +285,17 @@ def _html(profile: Profile) -> str:
     body = f'<thead><tr>{top}</tr></thead><tbody>{"".join(lines)}</tbody>'
     return f'<p>{escape(" · ".join(told))}</p><table>{body}</table>'
 
-# %% ../nbs/lib/20_profile.ipynb #877f44e8
-def _view(data: bytes) -> Any:
-    "whylogs' own object for a file; raises UsageError where whylogs is not installed."
+# %% ../nbs/lib/20_profile.ipynb #12684f56
+def _prepare_whylogs() -> None:
+    "Let whylogs be imported: without telemetry, and with the name that NumPy 2 took away."
     os.environ.setdefault('WHYLOGS_NO_ANALYTICS', 'True')
     if not hasattr(np, 'unicode_'):
         np.unicode_ = np.str_  # type: ignore[attr-defined]
+
+
+def _view(data: bytes) -> Any:
+    "whylogs' own object for a file; raises UsageError where whylogs is not installed."
+    _prepare_whylogs()
     try:
         from whylogs.core.view.dataset_profile_view import DatasetProfileView
     except ImportError as e:
@@ -299,6 +304,24 @@ def _view(data: bytes) -> Any:
             'pip install whylogs'
         ) from e
     return DatasetProfileView.deserialize(data)
+
+
+def by_whylogs(
+    series: pd.Series[Any],  # of a kind that only whylogs knows, such as objects of many types
+) -> ColumnProfile | None:  # None: whylogs is not installed, or cannot profile it either
+    "What stock whylogs says of one column."
+    _prepare_whylogs()
+    try:
+        from whylogs.core import DatasetProfile
+    except ImportError:
+        return None
+    stock = DatasetProfile()
+    try:
+        stock.track(pandas=series.rename('column').to_frame())
+    except (ValueError, TypeError, ArithmeticError, AttributeError):  # what its engine is known to raise
+        return None
+    found = Profile.from_bytes(stock.view().serialize()).columns['column']
+    return ColumnProfile(str(series.name), found.components)
 
 # %% ../nbs/lib/20_profile.ipynb #4f097df9
 def save_profile(
