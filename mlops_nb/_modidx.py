@@ -185,6 +185,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'mlops_nb.column.Distributed.quantiles': ('lib/column.html#distributed.quantiles', 'mlops_nb/column.py'),
                                  'mlops_nb.column._merge_moments': ('lib/column.html#_merge_moments', 'mlops_nb/column.py'),
                                  'mlops_nb.column._shares_of': ('lib/column.html#_shares_of', 'mlops_nb/column.py'),
+                                 'mlops_nb.column._sum': ('lib/column.html#_sum', 'mlops_nb/column.py'),
                                  'mlops_nb.column.as_numpy': ('lib/column.html#as_numpy', 'mlops_nb/column.py'),
                                  'mlops_nb.column.components_of': ('lib/column.html#components_of', 'mlops_nb/column.py'),
                                  'mlops_nb.column.distribution': ('lib/column.html#distribution', 'mlops_nb/column.py'),

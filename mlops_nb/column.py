@@ -262,16 +262,21 @@ class ColumnProfile(Distributed):
         value = self.components.get('cardinality/hll')
         return value.estimate if isinstance(value, Distinct) else math.nan
 
-# %% ../nbs/lib/18_column.ipynb #06662f41
+# %% ../nbs/lib/18_column.ipynb #6aa9b2bf
+def _sum(values: Sequence[float]) -> float:
+    "The sum, exact in any order where that is possible: whylogs' files may hold infinite means."
+    return math.fsum(values) if all(map(math.isfinite, values)) else float(np.sum(values))
+
+
 def _merge_moments(parts: Sequence[Distributed]) -> Components:
     "Mean and sum of squared deviations of all numbers together."
     known = [(part.numbers.count, part.mean, part.components.get('distribution/m2')) for part in parts]
     known = [(n, mean, m2) for n, mean, m2 in known if n]
     total = sum(n for n, _, _ in known)
-    mean = math.fsum(n * mean for n, mean, _ in known) / max(1, total)
+    mean = _sum([n * mean for n, mean, _ in known]) / max(1, total)
     squares = [m2 for _, _, m2 in known if isinstance(m2, float)]
-    between = [n * (part - mean) ** 2 for n, part, _ in known]
-    return {'distribution/mean': mean, 'distribution/m2': math.fsum([*squares, *between])}
+    between = [n * (part - mean) * (part - mean) for n, part, _ in known]  # ** 2 may raise
+    return {'distribution/mean': mean, 'distribution/m2': _sum([*squares, *between])}
 
 # %% ../nbs/lib/18_column.ipynb #7e47cd53
 def merge_columns(

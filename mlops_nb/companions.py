@@ -108,6 +108,8 @@ def positives(
     if pa.types.is_floating(labels.type):
         labels = floats(name, labels)
     try:
+        if pa.types.is_temporal(labels.type):
+            raise pa.ArrowInvalid('a time')
         wanted = pa.scalar(positive).cast(labels.type)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as e:
         raise UsageError(

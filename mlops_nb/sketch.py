@@ -260,6 +260,8 @@ def unpack_frequent(data: bytes) -> Frequent:
         at = end
     if at != len(data) or len(set(texts)) != number:
         raise ValueError('their texts do not add up')
+    if max(offset, total, *counts.tolist()) >= 1 << 60:
+        raise ValueError('their counts cannot be')
     order = sorted(zip(texts, counts.tolist(), strict=True), key=lambda item: (-item[1], item[0]))
     return Frequent(dict(order), offset, total)
 
