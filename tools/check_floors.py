@@ -16,7 +16,7 @@ FLOORS: dict[str, int] = {
         4: 'gates slices registry exports hold resume label arrival',
         5: 'launch card flow review scaffold next_steps',
         6: 'results batch tested lint',
-        7: 'console cli_start cli_run cli_exec cli tour papermill_engine pytest_plugin',
+        7: 'console cli_profile cli_start cli_run cli_exec cli tour papermill_engine pytest_plugin',
     }.items()
     for name in names.split()
 }
