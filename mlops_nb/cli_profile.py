@@ -106,8 +106,13 @@ def show_profile(
 
     Example: mlops-nb profile show flights.profile --picture flights.png
     """
+    from mlops_nb.profile import shapes
+
     found = read_profile(profile)
-    show(found.summary().reset_index(), as_json=as_json, empty='No columns.')
+    frame, drawn = found.summary().reset_index(), shapes(found)
+    if not as_json:
+        frame.insert(2, 'shape', [drawn.get(name, ('', ''))[0] for name in frame['column']])
+    show(frame, as_json=as_json, empty='No columns.')
     if picture:
         if picture.suffix not in ('.png', '.svg'):
             raise UsageError(f'found --picture {picture}; expected a name that ends in .png or .svg')

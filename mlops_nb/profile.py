@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from mlops_nb.store import Store
 
 # %% auto #0
-__all__ = ['FAILED', 'ONE_OF', 'Profile', 'arrays_of', 'profile_table', 'merge', 'panels', 'by_whylogs', 'save_profile',
-           'list_profiles', 'load_profile']
+__all__ = ['FAILED', 'ONE_OF', 'HEIGHTS', 'Profile', 'arrays_of', 'profile_table', 'merge', 'panels', 'shapes', 'Overview',
+           'by_whylogs', 'save_profile', 'list_profiles', 'load_profile']
 
 # %% ../nbs/lib/20_profile.ipynb #41d2c04a
 @dataclass(frozen=True, eq=False)
@@ -71,6 +71,10 @@ class Profile:
     def plot(self, reference: Profile | None = None, *, drifted: Collection[str] = ()) -> Figure:
         "Its columns, over those of a reference; drifted ones first, and marked."
         return overlay(panels(self, reference, drifted=drifted), names=_names(self, reference))
+
+    def show(self, reference: Profile | None = None) -> Overview:
+        "A row for each column with its shape, gaps and most frequent values, over those of a reference."
+        return _overview(self, reference)
 
     def to_whylogs(self) -> Any:
         "The same as whylogs' DatasetProfileView; raises UsageError where whylogs is not installed."
@@ -284,6 +288,58 @@ def _html(profile: Profile) -> str:
     top = ''.join(f'<th{left if head in (heads[0], heads[-1]) else ""}>{head}</th>' for head in heads)
     body = f'<thead><tr>{top}</tr></thead><tbody>{"".join(lines)}</tbody>'
     return f'<p>{escape(" · ".join(told))}</p><table>{body}</table>'
+
+# %% ../nbs/lib/20_profile.ipynb #e4172194
+HEIGHTS: Final = '▁▂▃▄▅▆▇█'
+
+
+def _blocks(shares: Sequence[float]) -> str:
+    "Shares as blocks, the highest of them full."
+    top = max(shares, default=0.0) or 1.0
+    return ''.join(HEIGHTS[min(7, int(8 * share / top))] for share in shares)
+
+
+def shapes(
+    profile: Profile,
+    reference: Profile | None = None,
+) -> dict[str, tuple[str, str]]:  # by column: of the profile, of the reference ('': there is none)
+    "The shape of each column that has one, without companions."
+    found = {p.title: p for p in panels(profile, reference) if MARK not in p.title}
+    return {name: (_blocks(p.batch), _blocks(p.reference)) for name, p in found.items()}
+
+# %% ../nbs/lib/20_profile.ipynb #7f0a0dd0
+@dataclass(frozen=True)
+class Overview:
+    "A table that a notebook shows."
+
+    html: str
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+def _overview(profile: Profile, reference: Profile | None) -> Overview:
+    "What `Profile.show` returns."
+    found, (before, now) = shapes(profile, reference), _names(profile, reference)
+    before_gaps = reference.columns if reference is not None else {}
+    lines = []
+    for name, column in profile.columns.items():
+        if MARK in name:
+            continue
+        batch, other = found.get(name, ('', ''))
+        gaps = [c.missing / c.rows for c in (before_gaps.get(name), column) if c and c.rows]
+        cells = [
+            f'{other}<br>{batch}' if other else batch,
+            ' → '.join(map(percent, gaps)) if any(gaps) else '',
+        ]
+        cells += [f'{column.distinct:,.0f}' if column.distinct >= 0 else '', escape(_common(column))]
+        row = ''.join(f'<td style="text-align:left">{cell}</td>' for cell in cells)
+        lines.append(f'<tr><th style="text-align:left">{escape(label(name, 60))}</th>{row}</tr>')
+    shape = f'shape: {before}, below it {now}' if reference is not None else 'shape'
+    heads = ''.join(
+        f'<th>{escape(head)}</th>' for head in ('column', shape, 'missing', 'distinct', 'most frequent')
+    )
+    return Overview(f'<table><thead><tr>{heads}</tr></thead><tbody>{"".join(lines)}</tbody></table>')
 
 # %% ../nbs/lib/20_profile.ipynb #12684f56
 def _prepare_whylogs() -> None:

@@ -520,6 +520,12 @@ def test_a_newer_component_is_left_out_and_the_rest_is_read(table: pa.Table) -> 
     assert newer.columns['hour'].rows == ROWS and np.isnan(newer.columns['hour'].distinct)
 
 
+def test_hundreds_of_columns_are_shown_a_row_each_without_companions(table: pa.Table) -> None:
+    wide = profile(pa.table({f'c{i}': pa.array([i, None, i + 1]) for i in range(500)}))
+    assert wide.show(wide).html.count('<tr>') == 501
+    assert '::' not in profile(table).show().html and 'plane' in profile(table).show(profile(table)).html
+
+
 def mlops(*arguments: str, folder: Path, **env: str) -> subprocess.CompletedProcess[str]:
     "A command, as from a shell."
     command = [str(Path(sys.executable).parent / 'mlops-nb'), 'profile', *arguments]
