@@ -255,15 +255,15 @@ def unpack_frequent(data: bytes) -> Frequent:
     number, _, total, offset = struct.unpack_from('<IIQQ', data, 8)
     counts, at, texts = np.frombuffer(data, '<u8', number, 32), 32 + 8 * number, []
     for _ in range(number):
-        end = at + 4 + struct.unpack_from('<I', data, at)[0]
+        end = at + 4 + int.from_bytes(data[at : at + 4], 'little')
         texts.append(data[at + 4 : end].decode())
         at = end
     if at != len(data) or len(set(texts)) != number:
         raise ValueError('their texts do not add up')
-    if max(offset, total, *counts.tolist()) >= 1 << 60:
+    if max(offset, total, int(counts.max(initial=0))) >= 1 << 60:
         raise ValueError('their counts cannot be')
-    order = sorted(zip(texts, counts.tolist(), strict=True), key=lambda item: (-item[1], item[0]))
-    return Frequent(dict(order), offset, total)
+    found = list(zip((-counts.astype(np.int64)).tolist(), texts, strict=True))
+    return Frequent({text: -count for count, text in sorted(found)}, offset, total)
 
 # %% ../nbs/lib/16_sketch.ipynb #cdf1b405
 def _turn(x: NDArray[np.uint64], bits: int) -> NDArray[np.uint64]:
