@@ -27,9 +27,11 @@ from pyarrow import csv, parquet
 from mlops_nb.build import Wanted, profile, segments
 from mlops_nb.column import ColumnProfile
 from mlops_nb.companions import Pair, Scores
-from mlops_nb.core import CorruptError, UsageError
+from mlops_nb.core import CorruptError, UsageError, load_settings
+from mlops_nb.data import commit, load
 from mlops_nb.profile import FAILED, Profile, merge, profile_table
 from mlops_nb.sketch import Distinct, Frequent, Quantiles
+from mlops_nb.store import open_store
 
 KEY = b'a key of 16 bytes, or of more'
 ROWS = 3_000
@@ -91,6 +93,17 @@ def test_frames_of_polars_are_taken_too(table: pa.Table) -> None:
     polars = pytest.importorskip('polars')
     frame = polars.from_arrow(table)
     assert profile(frame).to_bytes() == profile(frame.lazy()).to_bytes() == profile(table).to_bytes()
+
+
+def test_a_version_of_a_dataset_is_read_batch_by_batch(table: pa.Table, tmp_path: Path) -> None:
+    (tmp_path / 'settings.ini').touch()
+    store = open_store(load_settings(tmp_path))
+    for at in 0, 1_500:
+        commit(store, 'flights', table.slice(at, 1_500), batch=str(at))
+    dataset = load(store, 'flights@latest')
+    assert profile(dataset).to_bytes() == profile(dataset.arrow()).to_bytes()
+    assert profile(dataset).rows == ROWS
+    store.engine.dispose()
 
 
 def test_memory_is_bounded_by_a_block_and_not_by_the_rows() -> None:
