@@ -29,6 +29,7 @@ from mlops_nb.sketch import (
     merge_quantiles,
     quantiles_of,
 )
+from .texts import frequent_texts, text_coupons
 
 Array: TypeAlias = pa.Array | pa.ChunkedArray
 Components: TypeAlias = dict[str, Component]
@@ -66,7 +67,8 @@ def whole_numbers(
     try:
         numbers = as_numpy(present.cast(pa.int64()))
     except pa.ArrowInvalid:  # beyond 64 bits
-        return numbers_with_fractions(array.cast(pa.float64(), safe=False))
+        found = numbers_with_fractions(array)
+        return found | {'types/integral': len(present), 'types/fractional': 0}
     values, counts = np.unique(numbers, return_counts=True)
     return {
         'types/integral': len(numbers),
@@ -101,13 +103,13 @@ def texts(
     array: Array,  # of a text type
 ) -> Components:
     "The components of a column of texts."
-    tally = array.drop_null().value_counts()
-    values, counts = tally.field('values').to_pylist(), as_numpy(tally.field('counts'))
+    tally = array.cast(pa.large_string()).drop_null().value_counts()
+    values, counts = tally.field('values'), as_numpy(tally.field('counts'))
     return {
         'types/string': int(counts.sum()),
         **distribution([], []),
-        'cardinality/hll': distinct(coupons_of(values)),
-        'frequent_items/frequent_strings': frequent_of(values, counts),
+        'cardinality/hll': distinct(text_coupons(values)),
+        'frequent_items/frequent_strings': frequent_texts(values, counts),
     }
 
 # %% ../nbs/lib/18_column.ipynb #aea28906
@@ -121,8 +123,8 @@ def truths(
         'counts/true': counts.get(True, 0),
         'types/boolean': sum(counts.values()),
         **distribution([float(value) for value in counts], [*counts.values()]),
-        'ints/max': -sys.maxsize,
-        'ints/min': sys.maxsize,
+        'ints/max': max(counts, default=-sys.maxsize) + 0,  # whylogs leaves these two as they are for none
+        'ints/min': min(counts, default=sys.maxsize) + 0,
         'cardinality/hll': distinct(coupons_of(np.array([*counts], np.int64))),
         'frequent_items/frequent_strings': frequent_of([str(value) for value in counts], [*counts.values()]),
     }
@@ -143,12 +145,12 @@ def components_of(
         array, kind = array.cast(kind.value_type), kind.value_type
     if pa.types.is_boolean(kind):
         found = truths(array)
-    elif pa.types.is_integer(kind):
+    elif pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale == 0):
         found = whole_numbers(array)
     elif pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         found = numbers_with_fractions(array)
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        found = texts(array.cast(pa.large_string()))
+        found = texts(array)
     else:
         found['types/object'] = len(array) - array.null_count
     counts = {'counts/n': len(array), 'counts/null': array.null_count, 'counts/nan': nan}
@@ -260,16 +262,21 @@ class ColumnProfile(Distributed):
         value = self.components.get('cardinality/hll')
         return value.estimate if isinstance(value, Distinct) else math.nan
 
-# %% ../nbs/lib/18_column.ipynb #06662f41
+# %% ../nbs/lib/18_column.ipynb #6aa9b2bf
+def _sum(values: Sequence[float]) -> float:
+    "The sum, exact in any order where that is possible: whylogs' files may hold infinite means."
+    return math.fsum(values) if all(map(math.isfinite, values)) else float(np.sum(values))
+
+
 def _merge_moments(parts: Sequence[Distributed]) -> Components:
     "Mean and sum of squared deviations of all numbers together."
     known = [(part.numbers.count, part.mean, part.components.get('distribution/m2')) for part in parts]
     known = [(n, mean, m2) for n, mean, m2 in known if n]
     total = sum(n for n, _, _ in known)
-    mean = math.fsum(n * mean for n, mean, _ in known) / max(1, total)
+    mean = _sum([n * mean for n, mean, _ in known]) / max(1, total)
     squares = [m2 for _, _, m2 in known if isinstance(m2, float)]
-    between = [n * (part - mean) ** 2 for n, part, _ in known]
-    return {'distribution/mean': mean, 'distribution/m2': math.fsum([*squares, *between])}
+    between = [n * (part - mean) * (part - mean) for n, part, _ in known]  # ** 2 may raise
+    return {'distribution/mean': mean, 'distribution/m2': _sum([*squares, *between])}
 
 # %% ../nbs/lib/18_column.ipynb #7e47cd53
 def merge_columns(

@@ -405,6 +405,7 @@ class Settings:
     notebook_timeout: float = 0  # seconds that all cells may take, 0: no limit
     grace: float = 10  # seconds until a cell that ignores its limit is the end of its process
     output_limit: int = 20_000_000  # bytes of output that a cell keeps, 0: any number
+    profile_key: str = field(default='', repr=False)  # of the hashes of personal columns
 
     def model(self, name: str | None = None) -> ModelSettings:
         "The model of this name, or the only one; raises SettingsError, UsageError or NotFoundError."
@@ -487,6 +488,7 @@ def load_settings(
         notebook['notebook_timeout'].number('seconds, 0 for no limit', 0, 10**9),
         notebook['grace'].number('seconds', 0, 10**9),
         int(notebook['output_limit'].number('bytes, 0 for any number', 0, 10**12)),
+        entries['profile']['key'].value,
     )
 
 # %% ../nbs/lib/00_core.ipynb #7d9d4a4b

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,9 @@ from mlops_nb.column import (
     merge_columns,
     panel,
 )
+from .companions import MARK, bucketed
 from .core import NotFoundError, UsageError, choices
+from .discreet import discreet_components
 from .figures import Panel, compact, label, overlay, percent
 from .profile_file import Content, pack_file, unpack_file
 
@@ -33,7 +35,8 @@ if TYPE_CHECKING:
     from mlops_nb.store import Store
 
 # %% auto #0
-__all__ = ['Profile', 'profile_table', 'merge', 'panels', 'save_profile', 'list_profiles', 'load_profile']
+__all__ = ['FAILED', 'ONE_OF', 'HEIGHTS', 'Profile', 'arrays_of', 'profile_table', 'merge', 'panels', 'shapes', 'Overview',
+           'by_whylogs', 'save_profile', 'list_profiles', 'load_profile']
 
 # %% ../nbs/lib/20_profile.ipynb #41d2c04a
 @dataclass(frozen=True, eq=False)
@@ -69,6 +72,10 @@ class Profile:
         "Its columns, over those of a reference; drifted ones first, and marked."
         return overlay(panels(self, reference, drifted=drifted), names=_names(self, reference))
 
+    def show(self, reference: Profile | None = None) -> Overview:
+        "A row for each column with its shape, gaps and most frequent values, over those of a reference."
+        return _overview(self, reference)
+
     def to_whylogs(self) -> Any:
         "The same as whylogs' DatasetProfileView; raises UsageError where whylogs is not installed."
         return _view(self.to_bytes())
@@ -76,7 +83,18 @@ class Profile:
     def _repr_html_(self) -> str:
         return _html(self)
 
-# %% ../nbs/lib/20_profile.ipynb #f1eb5592
+# %% ../nbs/lib/20_profile.ipynb #05d9beae
+def _whole_numbers(series: pd.Series[Any]) -> Array | None:
+    "Objects that are all whole numbers, however large, up to 76 digits; None: they are not."
+    values = [value for value in series if value is not None and value == value]
+    if not values or not all(isinstance(value, int) and not isinstance(value, bool) for value in values):
+        return None
+    if max(map(abs, values)) >= 10**76:
+        return None
+    mask = series.isna().to_numpy()
+    return pa.array([None if gone else v for gone, v in zip(mask, series, strict=True)], pa.decimal256(76, 0))
+
+
 def _from_pandas(series: pd.Series[Any]) -> tuple[Array, int]:
     "A column of a frame as an array, and how many of its missing values count as NaN."
     if isinstance(series.dtype, np.dtype) and series.dtype.kind == 'f':
@@ -84,20 +102,39 @@ def _from_pandas(series: pd.Series[Any]) -> tuple[Array, int]:
     try:
         array = pa.array(series, from_pandas=True)
     except (pa.ArrowException, OverflowError):  # values of many types, or whole numbers beyond 64 bits
+        if (whole := _whole_numbers(series)) is not None:
+            return whole, 0
         mask = series.isna().to_numpy()
         return pa.array([None if gone else b'' for gone in mask], pa.binary()), 0
     text_with_nan = getattr(series.dtype, 'na_value', None) is np.nan and series.dtype == 'str'
     return array, array.null_count if text_with_nan else 0
 
-# %% ../nbs/lib/20_profile.ipynb #01cf6ac7
-def _arrays(data: pa.Table | pd.DataFrame) -> Iterator[tuple[str, Array, int]]:
+# %% ../nbs/lib/20_profile.ipynb #9ebd79fa
+def arrays_of(data: pa.Table | pd.DataFrame) -> Iterator[tuple[str, Array, int]]:
     "Each column's name and array, and how many of its missing values count as NaN."
     if isinstance(data, pa.Table):
         yield from ((name, data.column(i), 0) for i, name in enumerate(data.column_names))
     elif hasattr(data, 'iloc'):
-        yield from ((str(name), *_from_pandas(data.iloc[:, i])) for i, name in enumerate(data.columns))
+        yield from ((str(name), *_from_pandas(column)) for name, column in data.items())
     else:
         raise UsageError(f'found {type(data).__name__}; expected a pyarrow Table or a pandas DataFrame')
+
+# %% ../nbs/lib/20_profile.ipynb #26aba4d1
+FAILED = 'failed: '  # before a column's name, in the metadata: why it could not be profiled
+
+
+def _column(name: str, array: Array, nan: int, *, personal: bool, key: bytes) -> tuple[ColumnProfile, str]:
+    "One column, and why it has counts alone ('': it has everything)."
+    try:
+        if personal and key:
+            return ColumnProfile(name, discreet_components(array, nan, key=key)), ''
+        return ColumnProfile(name, components_of(array, nan, personal=personal)), ''
+    except (pa.ArrowException, ValueError, TypeError, ArithmeticError) as e:
+        hidden = components_of(pa.nulls(len(array)), personal=personal)
+        counts = {'counts/null': array.null_count, 'types/object': len(array) - array.null_count}
+        # a message may quote a value
+        why = type(e).__name__ + ('' if personal else f': {str(e)[:200]}')
+        return ColumnProfile(name, hidden | counts), why
 
 # %% ../nbs/lib/20_profile.ipynb #270b0793
 def profile_table(
@@ -105,19 +142,52 @@ def profile_table(
     metadata: Mapping[str, str] | None = None,  # kept in the file: batch, dataset …
     *,
     personal: Collection[str] = (),  # columns of which no value may stand in the profile
+    key: bytes = b'',  # of the hashes of personal columns; without it they have counts alone
     timestamp: datetime | None = None,  # of the data
 ) -> Profile:  # raises UsageError
     "The profile of a table."
     columns: dict[str, ColumnProfile] = {}
-    for name, array, nan in _arrays(data):
+    entries = {key: str(value) for key, value in (metadata or {}).items()}
+    for name, array, nan in arrays_of(data):
         if name in columns:
             raise UsageError(f'found two columns {name!r}; expected each name once. Rename one of them')
-        columns[name] = ColumnProfile(name, components_of(array, nan, personal=name in personal))
+        columns[name], why = _column(name, array, nan, personal=name in personal, key=key)
+        entries |= {FAILED + name: why} if why else {}
     if unknown := [name for name in personal if name not in columns]:
         raise UsageError(
             f'found no column {unknown[0]!r} to treat as personal; {choices(unknown[0], columns)}'
         )
-    return Profile(columns, {key: str(value) for key, value in (metadata or {}).items()}, timestamp)
+    return Profile(columns, entries, timestamp)
+
+# %% ../nbs/lib/20_profile.ipynb #367cccc9
+ONE_OF: Final = ('dataset', 'contract', 'model')  # what merged profiles may not differ in
+
+
+def _merged_metadata(profiles: Sequence[Profile]) -> dict[str, str]:  # raises UsageError
+    "What all say that say anything, and why columns failed."
+    said: dict[str, set[str]] = {}
+    for profile in profiles:
+        for key, value in profile.metadata.items():
+            said.setdefault(key, set()).add(value)
+    for key in ONE_OF:
+        if len(found := sorted(said.get(key, ()))) > 1:
+            raise UsageError(
+                f'found profiles of {key} {found[0]!r} and {found[1]!r}; expected profiles of one. '
+                'Compare them, or merge those of each by itself'
+            )
+    return {key: min(v) for key, v in said.items() if len(v) == 1 or key.startswith(FAILED)}
+
+# %% ../nbs/lib/20_profile.ipynb #4a31345e
+def _parts(name: str, profiles: Sequence[Profile]) -> list[ColumnProfile]:  # empty: it cannot be known
+    "A column of all profiles that have it, or could have it."
+    found = [profile.columns[name] for profile in profiles if name in profile.columns]
+    main = name.removesuffix(f'{MARK}bucket')
+    if main == name:
+        return found
+    others = [p.columns[main] for p in profiles if name not in p.columns and main in p.columns]
+    exact = [column for column in others if not column.offset and 'string' in column.types]
+    known = len(exact) == sum(column.rows > column.missing for column in others)
+    return [*found, *map(bucketed, exact)] if known else []
 
 # %% ../nbs/lib/20_profile.ipynb #77461e6c
 def merge(
@@ -129,13 +199,10 @@ def merge(
     names = list(profiles[0].columns)
     if any(list(profile.columns) != names for profile in profiles):
         names = sorted({name for profile in profiles for name in profile.columns})
-    parts = {name: [p.columns[name] for p in profiles if name in p.columns] for name in names}
-    entries = [entry for profile in profiles for entry in profile.metadata.items()]
-    metadata = {key: value for key, value in entries if all(k != key or v == value for k, v in entries)}
+    parts = {name: found for name in names if (found := _parts(name, profiles))}
     times = [profile.timestamp for profile in profiles if profile.timestamp]
-    return Profile(
-        {name: merge_columns(found) for name, found in parts.items()}, metadata, min(times, default=None)
-    )
+    columns = {name: merge_columns(found) for name, found in parts.items()}
+    return Profile(columns, _merged_metadata(profiles), min(times, default=None))
 
 # %% ../nbs/lib/20_profile.ipynb #27700a5e
 def _common(column: ColumnProfile, most: int = 3) -> str:
@@ -222,12 +289,69 @@ def _html(profile: Profile) -> str:
     body = f'<thead><tr>{top}</tr></thead><tbody>{"".join(lines)}</tbody>'
     return f'<p>{escape(" · ".join(told))}</p><table>{body}</table>'
 
-# %% ../nbs/lib/20_profile.ipynb #877f44e8
-def _view(data: bytes) -> Any:
-    "whylogs' own object for a file; raises UsageError where whylogs is not installed."
+# %% ../nbs/lib/20_profile.ipynb #e4172194
+HEIGHTS: Final = '▁▂▃▄▅▆▇█'
+
+
+def _blocks(shares: Sequence[float]) -> str:
+    "Shares as blocks, the highest of them full."
+    top = max(shares, default=0.0) or 1.0
+    return ''.join(HEIGHTS[min(7, int(8 * share / top))] for share in shares)
+
+
+def shapes(
+    profile: Profile,
+    reference: Profile | None = None,
+) -> dict[str, tuple[str, str]]:  # by column: of the profile, of the reference ('': there is none)
+    "The shape of each column that has one, without companions."
+    found = {p.title: p for p in panels(profile, reference) if MARK not in p.title}
+    return {name: (_blocks(p.batch), _blocks(p.reference)) for name, p in found.items()}
+
+# %% ../nbs/lib/20_profile.ipynb #7f0a0dd0
+@dataclass(frozen=True)
+class Overview:
+    "A table that a notebook shows."
+
+    html: str
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+def _overview(profile: Profile, reference: Profile | None) -> Overview:
+    "What `Profile.show` returns."
+    found, (before, now) = shapes(profile, reference), _names(profile, reference)
+    before_gaps = reference.columns if reference is not None else {}
+    lines = []
+    for name, column in profile.columns.items():
+        if MARK in name:
+            continue
+        batch, other = found.get(name, ('', ''))
+        gaps = [c.missing / c.rows for c in (before_gaps.get(name), column) if c and c.rows]
+        cells = [
+            f'{other}<br>{batch}' if other else batch,
+            ' → '.join(map(percent, gaps)) if any(gaps) else '',
+        ]
+        cells += [f'{column.distinct:,.0f}' if column.distinct >= 0 else '', escape(_common(column))]
+        row = ''.join(f'<td style="text-align:left">{cell}</td>' for cell in cells)
+        lines.append(f'<tr><th style="text-align:left">{escape(label(name, 60))}</th>{row}</tr>')
+    shape = f'shape: {before}, below it {now}' if reference is not None else 'shape'
+    heads = ''.join(
+        f'<th>{escape(head)}</th>' for head in ('column', shape, 'missing', 'distinct', 'most frequent')
+    )
+    return Overview(f'<table><thead><tr>{heads}</tr></thead><tbody>{"".join(lines)}</tbody></table>')
+
+# %% ../nbs/lib/20_profile.ipynb #12684f56
+def _prepare_whylogs() -> None:
+    "Let whylogs be imported: without telemetry, and with the name that NumPy 2 took away."
     os.environ.setdefault('WHYLOGS_NO_ANALYTICS', 'True')
     if not hasattr(np, 'unicode_'):
         np.unicode_ = np.str_  # type: ignore[attr-defined]
+
+
+def _view(data: bytes) -> Any:
+    "whylogs' own object for a file; raises UsageError where whylogs is not installed."
+    _prepare_whylogs()
     try:
         from whylogs.core.view.dataset_profile_view import DatasetProfileView
     except ImportError as e:
@@ -236,6 +360,24 @@ def _view(data: bytes) -> Any:
             'pip install whylogs'
         ) from e
     return DatasetProfileView.deserialize(data)
+
+
+def by_whylogs(
+    series: pd.Series[Any],  # of a kind that only whylogs knows, such as objects of many types
+) -> ColumnProfile | None:  # None: whylogs is not installed, or cannot profile it either
+    "What stock whylogs says of one column."
+    _prepare_whylogs()
+    try:
+        from whylogs.core import DatasetProfile
+    except ImportError:
+        return None
+    stock = DatasetProfile()
+    try:
+        stock.track(pandas=series.rename('column').to_frame())
+    except (ValueError, TypeError, ArithmeticError, AttributeError):  # what its engine is known to raise
+        return None
+    found = Profile.from_bytes(stock.view().serialize()).columns['column']
+    return ColumnProfile(str(series.name), found.components)
 
 # %% ../nbs/lib/20_profile.ipynb #4f097df9
 def save_profile(

@@ -136,6 +136,8 @@ def _unpack_component(path: str, message: Any) -> Component:
     value: Component = unpack(getattr(message, name).bytes) if unpack else getattr(message, name or 'n')
     if not isinstance(value, COMPONENTS[path]):
         raise ValueError(f'{path} is {type(value).__name__}')
+    if path in (*COUNTS, *TYPES) and isinstance(value, int) and not 0 <= value < 1 << 60:
+        raise ValueError(f'{path} is {value}')
     return value
 
 # %% ../nbs/lib/17_profile_file.ipynb #e314e250

@@ -11,7 +11,7 @@ import math
 import os
 import pickle
 import sys
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
@@ -30,12 +30,13 @@ from mlops_nb.core import (
 )
 
 if TYPE_CHECKING:
+    from mlops_nb.profile import Profile
     from mlops_nb.store import Store
 
 # %% auto #0
 __all__ = ['DatasetVersion', 'step', 'Context', 'Names', 'step_calls', 'mentioned', 'code_cells', 'makers', 'Folder',
            'write_context', 'read_context', 'past_artifacts', 'missing', 'as_metric', 'Step', 'add_project_to_path',
-           'by_hand', 'load', 'save', 'attached']
+           'by_hand', 'load', 'profiled', 'save', 'attached']
 
 # %% ../nbs/lib/31_step.ipynb #5d719ded
 @dataclass(frozen=True)
@@ -237,6 +238,16 @@ class Step:
         "Keep numbers as metrics of this run."
         self.context.metrics.update({name: as_metric(name, value) for name, value in metrics.items()})
 
+    def profile(
+        self,
+        data: Any,  # a frame, Arrow data, a path, or what `load` gives for a dataset
+        *,
+        personal: Collection[str] = (),  # columns that have keyed hashes, or counts alone without a key
+        scores: Sequence[Any] = (),  # `Scores` of mlops_nb.companions
+    ) -> Profile:
+        "What the rows look like, without them; it says which run and step it is of."
+        return profiled(self, data, personal=personal, scores=scores)
+
     def attach(self, run: str) -> None:
         "By hand: load from this run ('TrainFlow/12') instead of the latest."
         self._context = by_hand(run)
@@ -270,6 +281,16 @@ def load(step: Step, name: str) -> Any:
         if name in place:
             return fetch(step.store, place[name])
     raise missing(step.context, name)
+
+
+def profiled(step: Step, data: Any, *, personal: Collection[str], scores: Sequence[Any]) -> Profile:
+    "What `step.profile` returns."
+    from mlops_nb.build import profile
+
+    about = {'run': step.run, 'step': step.context.name}
+    key = step.settings.profile_key.encode()
+    known = {name: value for name, value in about.items() if value}
+    return profile(data, known, personal=personal, key=key, scores=scores)
 
 
 def save(step: Step, artifacts: Mapping[str, Any]) -> None:

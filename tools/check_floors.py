@@ -9,13 +9,14 @@ FLOORS: dict[str, int] = {
     name: floor
     for floor, names in {
         0: 'core figures tables',
-        1: 'store audit values notebook contract page sketch profile_file column periods',
-        2: 'profile artifact data lineage features distance change verdict comparison guess',
+        1: 'store audit values notebook contract page sketch texts profile_file column discreet periods',
+        2: 'stream companions profile build artifact data lineage features distance change verdict '
+        'comparison guess',
         3: 'outputs interruption widgets shell restore execute step drift_page drift performance',
         4: 'gates slices registry exports hold resume label arrival',
         5: 'launch card flow review scaffold next_steps',
         6: 'results batch tested lint',
-        7: 'console cli_start cli_run cli_exec cli tour papermill_engine pytest_plugin',
+        7: 'console cli_profile cli_start cli_run cli_exec cli tour papermill_engine pytest_plugin',
     }.items()
     for name in names.split()
 }
