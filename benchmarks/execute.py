@@ -169,82 +169,73 @@ def compared(
             yield Result(work, peer, round(middle[OURS], 4), round(seconds, 4), agree=agree[peer], runs=runs)
 
 
-WARM = """
-import sys, time
+WARM = {
+    OURS: """
+from mlops_nb.execute import run_notebook
+def once(): run_notebook('in.ipynb', output='mlops-nb.ipynb').check()
+""",
+    'papermill': """
+import papermill
+def once(): papermill.execute_notebook('in.ipynb', 'papermill.ipynb', progress_bar=False)
+""",
+    'nbclient': """
+import nbformat
+from nbclient import NotebookClient
+def once():
+    notebook = nbformat.read('in.ipynb', 4)
+    NotebookClient(notebook).execute()
+    nbformat.write(notebook, 'nbclient.ipynb')
+""",
+    'ploomber-engine': """
 from ploomber_engine import execute_notebook
+quiet = {'progress_bar': False, 'verbose': False}
+def once(): execute_notebook('in.ipynb', output_path='ploomber-engine.ipynb', **quiet)
+""",
+}
+LOOP = """
+import sys, time
 for line in sys.stdin:
     began = time.perf_counter()
-    execute_notebook('in.ipynb', output_path='ploomber.ipynb', progress_bar=False, verbose=False)
-    print(time.perf_counter() - began, flush=True)
+    once()
+    print('took', time.perf_counter() - began, flush=True)
 """
 
 
 @contextmanager
-def warm_ploomber(folder: Path) -> Iterator[Callable[[], float]]:
-    "A function that runs the notebook once more in a process that has ploomber-engine imported; its seconds."
+def warm(peer: str, folder: Path) -> Iterator[Callable[[], float]]:
+    "A function that runs the notebook once more in a process that has all imported; its seconds."
+    python = PLOOMBER.with_name('python') if peer == 'ploomber-engine' else sys.executable
     env = {**os.environ, **ONE_THREAD, 'PLOOMBER_STATS_ENABLED': 'false'}
     pipes: dict[str, Any] = {'stdin': subprocess.PIPE, 'stdout': subprocess.PIPE, 'text': True}
-    with subprocess.Popen(
-        [PLOOMBER.with_name('python'), '-c', WARM], cwd=folder, env=env, **pipes
-    ) as process:
+    pipes['stderr'] = subprocess.DEVNULL  # where kernels warn of their sockets
+    with subprocess.Popen([python, '-c', WARM[peer] + LOOP], cwd=folder, env=env, **pipes) as process:
 
         def run() -> float:
-            process.stdin.write('run\n')  # type: ignore[union-attr]
+            process.stdin.write('once more\n')  # type: ignore[union-attr]
             process.stdin.flush()  # type: ignore[union-attr]
-            return float(process.stdout.readline())  # type: ignore[union-attr]
+            lines = iter(process.stdout.readline, '')  # type: ignore[arg-type,union-attr]
+            took = next((line for line in lines if line.startswith('took')), None)
+            if took is None:
+                raise SystemExit(f'the process of {peer} has ended')
+            return float(took.split()[1])
 
         yield run
         process.stdin.close()  # type: ignore[union-attr]
 
 
-def timed(way: Callable[[], Any]) -> Callable[[], float]:
-    "A function that says how long another one takes."
-
-    def run() -> float:
-        started = time.perf_counter()
-        way()
-        return time.perf_counter() - started
-
-    return run
-
-
-def with_nbclient(folder: Path) -> None:
-    "What nbclient does with a kernel, and nothing more."
-    import nbformat
-    from nbclient import NotebookClient
-
-    notebook = nbformat.read(folder / 'in.ipynb', 4)
-    NotebookClient(notebook).execute()
-    nbformat.write(notebook, folder / 'nbclient.ipynb')
-
-
 def once_imported(*, runs: int, ploomber: bool) -> Iterator[Result]:
-    "What one more run of the trivial notebook costs in a process that has run one."
-    import papermill
-
-    from mlops_nb.execute import run_notebook
-
+    "What one more run of the trivial notebook costs in a process that has run one; each has its own."
+    peers = [peer for peer in WARM if ploomber or peer != 'ploomber-engine']
+    times: dict[str, list[float]] = {peer: [] for peer in peers}
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         write(folder, TRIVIAL)
-        source = str(folder / 'in.ipynb')
-        ways = {
-            OURS: timed(lambda: run_notebook(source, output=folder / f'{OURS}.ipynb').check()),
-            'papermill': timed(
-                lambda: papermill.execute_notebook(
-                    source, str(folder / 'papermill.ipynb'), progress_bar=False
-                )
-            ),
-            'nbclient': timed(lambda: with_nbclient(folder)),
-        }
-        if ploomber:
-            ways['ploomber-engine'] = stack.enter_context(warm_ploomber(folder))
-        times: dict[str, list[float]] = {peer: [] for peer in ways}
-        for _ in range(runs + 1):
-            for peer, way in ways.items():
-                times[peer].append(way())
+        ways = {peer: stack.enter_context(warm(peer, folder)) for peer in peers}
+        for number in range(runs + (runs > 1) * 3):
+            for peer in peers[number % len(peers) :] + peers[: number % len(peers)]:
+                times[peer].append(ways[peer]())
         ours = printed(folder / f'{OURS}.ipynb')
-        same = {peer: printed(folder / f'{peer.partition("-e")[0]}.ipynb') == ours for peer in ways}
+        same = {peer: printed(folder / f'{peer}.ipynb') == ours for peer in peers}
     yield from compared('trivial, once imported', times, runs=runs, agree=same)
 
 
