@@ -538,6 +538,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'mlops_nb.flow.find_notebook': ('lib/flow.html#find_notebook', 'mlops_nb/flow.py'),
                                'mlops_nb.flow.holder': ('lib/flow.html#holder', 'mlops_nb/flow.py'),
                                'mlops_nb.flow.keep_notebooks': ('lib/flow.html#keep_notebooks', 'mlops_nb/flow.py'),
+                               'mlops_nb.flow.look_into': ('lib/flow.html#look_into', 'mlops_nb/flow.py'),
                                'mlops_nb.flow.notebook': ('lib/flow.html#notebook', 'mlops_nb/flow.py'),
                                'mlops_nb.flow.notebook.add_to_package': ('lib/flow.html#notebook.add_to_package', 'mlops_nb/flow.py'),
                                'mlops_nb.flow.notebook.init': ('lib/flow.html#notebook.init', 'mlops_nb/flow.py'),

@@ -48,8 +48,9 @@ _all_ = ['FlowSpec', 'step']
 # %% auto #0
 __all__ = ['PACKED', 'LEFT_OUT', 'REMOTE', 'StepFailed', 'reported', 'find_notebook', 'NotebookParameter', 'pinned',
            'add_parameters', 'filled', 'package_files', 'FlowArtifacts', 'tell', 'holder', 'run_step', 'keep_notebooks',
-           'perform', 'notebook', 'refuse_remote', 'run_status', 'run_parameters', 'run_metrics', 'all_runs',
-           'used_datasets', 'runs', 'PastArtifacts', 'past_artifacts', 'executed_notebooks', 'FlowSpec', 'step']
+           'perform', 'notebook', 'refuse_remote', 'run_status', 'run_parameters', 'run_metrics', 'look_into',
+           'all_runs', 'used_datasets', 'runs', 'PastArtifacts', 'past_artifacts', 'executed_notebooks', 'FlowSpec',
+           'step']
 
 # %% ../nbs/lib/52_flow.ipynb #e7af4d5b
 class StepFailed(MetaflowException):  # type: ignore[misc]
@@ -368,6 +369,15 @@ def run_metrics(run: Run) -> dict[str, float]:
     return {}
 
 # %% ../nbs/lib/52_flow.ipynb #08134c2f
+def look_into(settings: Settings) -> None:
+    "Have Metaflow's client look for runs in this project, also where it has looked into another one before."
+    from metaflow import get_metadata, metadata
+
+    root = os.environ.get('METAFLOW_DATASTORE_SYSROOT_LOCAL') or str(settings.root)
+    if get_metadata().startswith('local') and Path(root, '.metaflow').is_dir():
+        metadata(f'local@{root}')
+
+
 def all_runs(
     settings: Settings,
     flow: str = '',  # only this flow's, such as 'TrainFlow'
@@ -376,6 +386,7 @@ def all_runs(
     from metaflow import Flow, Metaflow
 
     os.environ.setdefault('METAFLOW_USER', settings.user)
+    look_into(settings)
     namespace(None)
     flows = [Flow(flow)] if flow else list(Metaflow().flows)
     return sorted((run for one in flows for run in one), key=lambda run: run.created_at, reverse=True)
@@ -456,6 +467,7 @@ def past_artifacts(
     "The artifacts that `step.load` finds by hand (an entry point of the group `mlops_nb.runs`)."
     if not run:
         return PastArtifacts(all_runs(settings))
+    look_into(settings)
     try:
         return PastArtifacts([Run(run, _namespace_check=False)])
     except MetaflowNotFound:
