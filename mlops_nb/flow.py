@@ -373,9 +373,10 @@ def look_into(settings: Settings) -> None:
     "Have Metaflow's client look for runs in this project, also where it has looked into another one before."
     from metaflow import get_metadata, metadata
 
-    root = os.environ.get('METAFLOW_DATASTORE_SYSROOT_LOCAL') or str(settings.root)
-    if get_metadata().startswith('local') and Path(root, '.metaflow').is_dir():
-        metadata(f'local@{root}')
+    roots = str(settings.root), os.environ.get('METAFLOW_DATASTORE_SYSROOT_LOCAL', '')
+    there = [root for root in roots if root and Path(root, '.metaflow').is_dir()]
+    if there and get_metadata().startswith('local'):
+        metadata(f'local@{there[0]}')
 
 
 def all_runs(

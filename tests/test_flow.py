@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -213,6 +214,29 @@ def test_without_a_run_a_notebook_by_hand_says_which_step_makes_what_is_missing(
 ) -> None:
     done = mlops('exec', 'nbs/train.ipynb', '-o', 'out.ipynb', folder=project)
     assert done.returncode == 1 and "'features' saves it" in done.stdout
+
+
+def test_in_one_process_the_runs_are_those_of_the_project_that_is_asked_about(
+    tmp_path_factory: pytest.TempPathFactory, mlops: Run
+) -> None:
+    roots = [tmp_path_factory.mktemp(name) for name in ('one', 'two')]
+    for count, root in enumerate(roots, 1):
+        (root / 'settings.ini').write_text('[user]\nname = ada\n')
+        write_notebook(root / 'look.ipynb', cell(f'print({count})'))
+        for _ in range(count):
+            assert mlops('run', 'look.ipynb', folder=root).returncode == 0
+    ask = """
+import sys
+from pathlib import Path
+from mlops_nb.core import load_settings
+from mlops_nb.flow import all_runs
+
+print([len(all_runs(load_settings(Path(root)))) for root in sys.argv[1:]])
+"""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(('MLOPS_NB_', 'METAFLOW_'))}
+    command = [sys.executable, '-c', ask, *map(str, roots)]
+    done = subprocess.run(command, env=clean, capture_output=True, text=True)
+    assert done.stdout.strip() == '[1, 2]', done.stderr
 
 
 def test_flows_are_thin() -> None:
