@@ -71,7 +71,7 @@ def _unknown(block: Any, arrays: Mapping[str, Array], wanted: Wanted) -> dict[st
     found = {str(name): by_whylogs(block[name]) for name in odd if str(name) not in wanted.personal}
     return {name: column for name, column in found.items() if column is not None}
 
-
+# %% ../nbs/lib/57_build.ipynb #0205bf03
 def profile_block(
     block: pa.Table | pd.DataFrame,
     wanted: Wanted,

@@ -147,7 +147,7 @@ def distance_of(name: str, before: Profile, after: Profile) -> float | None:  # 
     shares = [{k: n / (c.rows - c.missing) for k, n in c.frequent.items()} for c in (one, two)]
     return sum(abs(shares[0].get(k, 0) - shares[1].get(k, 0)) for k in {*shares[0], *shares[1]}) / 2
 
-
+# %% ../nbs/lib/78_cli_profile.ipynb #67f09560
 def differences(before: Profile, after: Profile) -> pd.DataFrame:
     "A row for each column of either profile, the furthest apart first."
     import pandas as pd
@@ -172,7 +172,7 @@ def differences(before: Profile, after: Profile) -> pd.DataFrame:
     )
     return frame.astype({'distance': float}).sort_values('distance', ascending=False, na_position='last')
 
-
+# %% ../nbs/lib/78_cli_profile.ipynb #6d0685e9
 @profile_app.command('diff')
 def diff_profiles(
     before: Annotated[Path, typer.Argument(help='A profile.')],

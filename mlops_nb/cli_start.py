@@ -84,7 +84,7 @@ def say(doing: str) -> None:
     "Progress, where it does not get into what is printed."
     print(f'{doing} …', file=sys.stderr, flush=True)
 
-
+# %% ../nbs/lib/74_cli_start.ipynb #fc6b91b1
 @drift_app.command('check')
 def check_drift(
     new: Annotated[

@@ -44,7 +44,7 @@ class SettingsError(UsageError):
 class NotFoundError(UsageError):
     "A name that nothing answers to."
 
-
+# %% ../nbs/lib/00_core.ipynb #762c95ff
 class ContractError(MlopsError):
     "Rows that do not keep their dataset's contract."
 

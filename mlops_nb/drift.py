@@ -330,7 +330,7 @@ def check(
         every = every or choose_period(event_times(past.table, time))
     return _checked(arrived, past, guesses, time=time, every=every, alpha=alpha, progress=progress)
 
-
+# %% ../nbs/lib/32_drift.ipynb #27201843
 def _checked(
     arrived: Side,
     past: Side,

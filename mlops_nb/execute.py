@@ -36,7 +36,7 @@ from .widgets import saved
 # %% auto #0
 __all__ = ['ERROR_TAG', 'NOT_RUN', 'Run', 'STYLE', 'LANGUAGE_INFO', 'ENGINES', 'Execution', 'is_tagged', 'fresh_cell', 'as_json',
            'prepared', 'Watch', 'Hold', 'run_cells', 'Recorder', 'mark_error', 'Job', 'in_process', 'kernel_error',
-           'kernel_environment', 'admitted', 'make_client', 'kernel_name', 'refuse_kernel', 'in_kernel', 'with_values',
+           'kernel_environment', 'admitted', 'kernel_name', 'refuse_kernel', 'make_client', 'in_kernel', 'with_values',
            'refuse', 'finish', 'so_far', 'has_ended', 'Saver', 'run_job', 'garbage_collected', 'run_notebook']
 
 # %% ../nbs/lib/30_execute.ipynb #3be9dd46
@@ -129,7 +129,7 @@ Run = Callable[
     [dict[str, Any], int], CellError | None
 ]  # runs one cell of a notebook: the cell, and its index
 
-
+# %% ../nbs/lib/30_execute.ipynb #17b586b6
 def run_cells(
     cells: Sequence[dict[str, Any]], run: Run, *, watch: Watch, hold: Hold | None = None
 ) -> CellError | None:
@@ -274,6 +274,21 @@ def admitted(
         return outputs.allowance.take(size_of(content))
     return True
 
+# %% ../nbs/lib/30_execute.ipynb #9037d99f
+def kernel_name(job: Job) -> str:
+    "The kernel that a notebook asks for."
+    return str(job.content['metadata'].get('kernelspec', {}).get('name') or 'python3')
+
+
+def refuse_kernel(job: Job) -> None:  # raises UsageError
+    "Stop a notebook whose kernel is not installed."
+    from jupyter_client.kernelspec import find_kernel_specs
+
+    name, names = kernel_name(job), sorted(find_kernel_specs())
+    if name not in names:
+        there = f'there is {", ".join(names) or "none"}.{suggest(name, names)}'
+        raise UsageError(f'{job.name} asks for the kernel {name!r}, which is not installed; {there}')
+
 # %% ../nbs/lib/30_execute.ipynb #fb62fce1
 def make_client(
     job: Job,
@@ -300,21 +315,6 @@ def make_client(
         resources={'metadata': {'path': str(job.cwd or Path.cwd())}},
         config=Config({'KernelManager': {**sockets, 'shutdown_wait_time': job.limits.grace}}),
     )
-
-
-def kernel_name(job: Job) -> str:
-    "The kernel that a notebook asks for."
-    return str(job.content['metadata'].get('kernelspec', {}).get('name') or 'python3')
-
-
-def refuse_kernel(job: Job) -> None:  # raises UsageError
-    "Stop a notebook whose kernel is not installed."
-    from jupyter_client.kernelspec import find_kernel_specs
-
-    name, names = kernel_name(job), sorted(find_kernel_specs())
-    if name not in names:
-        there = f'there is {", ".join(names) or "none"}.{suggest(name, names)}'
-        raise UsageError(f'{job.name} asks for the kernel {name!r}, which is not installed; {there}')
 
 # %% ../nbs/lib/30_execute.ipynb #7b5edfe1
 @contextmanager

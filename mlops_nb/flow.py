@@ -460,7 +460,7 @@ class PastArtifacts(Mapping[str, Any]):
     def __len__(self) -> int:
         return sum(1 for _ in self)
 
-
+# %% ../nbs/lib/52_flow.ipynb #d9a76373
 def past_artifacts(
     settings: Settings,
     run: str = '',  # flow and run, such as 'TrainFlow/12'; '' for the latest

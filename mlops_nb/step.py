@@ -268,7 +268,7 @@ def by_hand(run: str) -> Context:
     settings = load_settings()
     return Context(settings, artifacts=past_artifacts(settings, run))
 
-
+# %% ../nbs/lib/31_step.ipynb #6d8796c2
 def load(step: Step, name: str) -> Any:
     "What `step.load` returns; NotFoundError when it is nowhere."
     from mlops_nb.artifact import fetch

@@ -54,7 +54,7 @@ class Chapter:
     is_done: Callable[[Store], bool]
     do: Callable[[Store], None]
 
-
+# %% ../nbs/lib/72_tour.ipynb #7bc0d4a0
 def run_flow(store: Store, *arguments: str) -> None:
     "Run a flow of the project to its end; MlopsError with what it printed when it fails."
     from mlops_nb.launch import flow_command
@@ -136,7 +136,7 @@ def train(month: int, version: int) -> Chapter:
         lambda store: run_flow(store, 'train', 'run', '--month', str(month)),
     )
 
-
+# %% ../nbs/lib/72_tour.ipynb #2cb4b1f4
 def promote_version(version: int, why: str) -> Chapter:
     "A version that passed its gates becomes the champion."
 
@@ -250,7 +250,7 @@ In the project (cd {folder}):
   mlops-nb models show late@champion
   mlops-nb audit"""
 
-
+# %% ../nbs/lib/72_tour.ipynb #df1cc9a6
 def tell(
     folder: Path,  # a copy of the example
     *,
