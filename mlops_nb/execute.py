@@ -9,10 +9,9 @@ import gc
 import json
 import os
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -31,13 +30,14 @@ from mlops_nb.notebook import (
     write_notebook,
 )
 from .outputs import Allowance, CellError, Limit, Limits, Output, Outputs, announce, report, size_of
+from .saver import Saver
 from .widgets import saved
 
 # %% auto #0
 __all__ = ['ERROR_TAG', 'NOT_RUN', 'Run', 'STYLE', 'LANGUAGE_INFO', 'ENGINES', 'Execution', 'is_tagged', 'fresh_cell', 'as_json',
            'prepared', 'Watch', 'Hold', 'run_cells', 'Recorder', 'mark_error', 'Job', 'in_process', 'kernel_error',
            'kernel_environment', 'admitted', 'kernel_name', 'refuse_kernel', 'make_client', 'in_kernel', 'with_values',
-           'refuse', 'finish', 'so_far', 'has_ended', 'Saver', 'run_job', 'garbage_collected', 'run_notebook']
+           'refuse', 'finish', 'run_job', 'garbage_collected', 'run_notebook']
 
 # %% ../nbs/lib/30_execute.ipynb #3be9dd46
 @dataclass(frozen=True)
@@ -415,53 +415,6 @@ def finish(
         mark_error(content, status.index('failed'))
     if output:
         write_notebook(content, output)
-
-# %% ../nbs/lib/30_execute.ipynb #ebaa7a69
-def so_far(content: Mapping[str, Any]) -> dict[str, Any]:
-    "A notebook that runs, without the outputs of the cell that may still change."
-    cells = [
-        {**cell, 'outputs': []} if 'outputs' in cell and not has_ended(cell) else cell
-        for cell in content['cells']
-    ]
-    return {**content, 'cells': cells}
-
-
-def has_ended(cell: Mapping[str, Any]) -> bool:
-    "Whether a cell has run."
-    return cell['metadata']['papermill']['status'] in ('completed', 'failed')
-
-# %% ../nbs/lib/30_execute.ipynb #eefee484
-class Saver:
-    "Writes a notebook each second in which cells have ended."
-
-    def __init__(
-        self,
-        content: dict[str, Any],  # that runs
-        output: Path | None,  # its file; None: nothing is written
-        every: float = 1,  # seconds
-    ) -> None:
-        self.content, self.output, self.every = content, output, every
-        self.over = threading.Event()
-        self.thread = threading.Thread(target=self.save, name='notebook saver', daemon=True)
-        if output:
-            self.thread.start()
-
-    def save(self) -> None:
-        "Write what is there, until it is over or can't be written; then the last time is what tells."
-        saved, took = 0, 0.0
-        with suppress(OSError):
-            while not self.over.wait(max(self.every, 10 * took)):
-                ended = len([*filter(has_ended, self.content['cells'])])
-                if ended > saved and self.output:
-                    started = time.monotonic()
-                    write_notebook(so_far(self.content), self.output)
-                    saved, took = ended, time.monotonic() - started
-
-    def stop(self) -> None:
-        "Write no more."
-        self.over.set()
-        if self.thread.is_alive():
-            self.thread.join()
 
 # %% ../nbs/lib/30_execute.ipynb #6b6db1c9
 def run_job(job: Job, *, engine: str, progress: Callable[[int, int], None]) -> CellError | None:

@@ -48,8 +48,8 @@ _all_ = ['FlowSpec', 'step']
 # %% auto #0
 __all__ = ['PACKED', 'LEFT_OUT', 'REMOTE', 'StepFailed', 'reported', 'find_notebook', 'NotebookParameter', 'pinned',
            'add_parameters', 'filled', 'package_files', 'FlowArtifacts', 'tell', 'holder', 'run_step', 'keep_notebooks',
-           'perform', 'notebook', 'refuse_remote', 'run_status', 'run_parameters', 'run_metrics', 'look_into',
-           'all_runs', 'used_datasets', 'runs', 'PastArtifacts', 'past_artifacts', 'executed_notebooks', 'FlowSpec',
+           'perform', 'notebook', 'refuse_remote', 'look_into', 'all_runs', 'run_status', 'run_parameters',
+           'run_metrics', 'used_datasets', 'runs', 'PastArtifacts', 'past_artifacts', 'executed_notebooks', 'FlowSpec',
            'step']
 
 # %% ../nbs/lib/52_flow.ipynb #e7af4d5b
@@ -345,29 +345,6 @@ def refuse_remote(
             'expected a store that the remote machine can reach. Run without it, or change [store] url'
         )
 
-# %% ../nbs/lib/52_flow.ipynb #23780057
-def run_status(run: Run) -> str:
-    "'done', 'failed', or 'unfinished': still running, or killed."
-    if run.successful:
-        return 'done'
-    ended = [task.metadata_dict.get('attempt_ok') for one_step in run.steps() for task in one_step]
-    return 'failed' if 'False' in ended else 'unfinished'
-
-
-def run_parameters(run: Run) -> dict[str, Any]:
-    "A run's parameters by name."
-    task = MetaflowStep(f'{run.pathspec}/_parameters', _namespace_check=False).task
-    return {a.id: a.data for a in task if not a.id.startswith('_') and a.id != 'name'} if task else {}
-
-
-def run_metrics(run: Run) -> dict[str, float]:
-    "What a run's notebooks logged, from its latest task that has it."
-    for one_step in run.steps():
-        for task in one_step:
-            if 'metrics' in task:
-                return dict(task['metrics'].data)
-    return {}
-
 # %% ../nbs/lib/52_flow.ipynb #08134c2f
 def look_into(settings: Settings) -> None:
     "Have Metaflow's client look for runs in this project, also where it has looked into another one before."
@@ -391,6 +368,29 @@ def all_runs(
     namespace(None)
     flows = [Flow(flow)] if flow else list(Metaflow().flows)
     return sorted((run for one in flows for run in one), key=lambda run: run.created_at, reverse=True)
+
+# %% ../nbs/lib/52_flow.ipynb #23780057
+def run_status(run: Run) -> str:
+    "'done', 'failed', or 'unfinished': still running, or killed."
+    if run.successful:
+        return 'done'
+    ended = [task.metadata_dict.get('attempt_ok') for one_step in run.steps() for task in one_step]
+    return 'failed' if 'False' in ended else 'unfinished'
+
+
+def run_parameters(run: Run) -> dict[str, Any]:
+    "A run's parameters by name."
+    task = MetaflowStep(f'{run.pathspec}/_parameters', _namespace_check=False).task
+    return {a.id: a.data for a in task if not a.id.startswith('_') and a.id != 'name'} if task else {}
+
+
+def run_metrics(run: Run) -> dict[str, float]:
+    "What a run's notebooks logged, from its latest task that has it."
+    for one_step in run.steps():
+        for task in one_step:
+            if 'metrics' in task:
+                return dict(task['metrics'].data)
+    return {}
 
 # %% ../nbs/lib/52_flow.ipynb #50c8e643
 def used_datasets(store: Store, run: str) -> str:

@@ -50,7 +50,7 @@ PACKED: Final[Mapping[bytes, str]] = MappingProxyType(
     {b'\x1f\x8b': 'gzip', b'BZh': 'bz2', b'\xfd7zXZ': 'xz', b'(\xb5/\xfd': 'zstd', b'PK\x03\x04': 'zip'}
 )
 
-
+# %% ../nbs/lib/02_tables.ipynb #6f2eab21
 def unpacked(
     data: bytes,  # of a file
     name: str,  # for messages

@@ -9,7 +9,8 @@ FLOORS: dict[str, int] = {
     name: floor
     for floor, names in {
         0: 'core figures tables',
-        1: 'store audit values notebook contract page sketch texts profile_file column discreet periods',
+        1: 'store audit values notebook saver contract page sketch texts profile_file column discreet '
+        'periods',
         2: 'stream companions profile build artifact data lineage features distance change verdict '
         'comparison guess',
         3: 'outputs interruption widgets shell restore execute step drift_page drift performance',
