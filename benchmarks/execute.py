@@ -260,6 +260,7 @@ def main() -> None:
     parser.add_argument('--json', action='store_true', help='one object a line')
     parser.add_argument('--quick', action='store_true', help='one round of each')
     options = parser.parse_args()
+    os.environ.pop('PYTHONDONTWRITEBYTECODE', None)  # an installed package has its byte code
     runs = 1 if options.quick else 7
     missing = make_ploomber(quick=options.quick)
     results: list[Result | Absent] = [missing] if missing else []

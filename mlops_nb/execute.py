@@ -11,8 +11,9 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, Protocol
@@ -34,10 +35,11 @@ from .saver import Saver
 from .widgets import saved
 
 # %% auto #0
-__all__ = ['ERROR_TAG', 'NOT_RUN', 'Run', 'STYLE', 'LANGUAGE_INFO', 'ENGINES', 'Execution', 'is_tagged', 'fresh_cell', 'as_json',
-           'prepared', 'Watch', 'Hold', 'run_cells', 'Recorder', 'mark_error', 'Job', 'in_process', 'kernel_error',
-           'kernel_environment', 'admitted', 'kernel_name', 'refuse_kernel', 'make_client', 'in_kernel', 'with_values',
-           'refuse', 'finish', 'run_job', 'garbage_collected', 'run_notebook']
+__all__ = ['ERROR_TAG', 'NOT_RUN', 'Run', 'STYLE', 'LANGUAGE_INFO', 'ENGINES', 'NEEDED', 'Execution', 'is_tagged', 'fresh_cell',
+           'as_json', 'prepared', 'Watch', 'Hold', 'run_cells', 'Recorder', 'mark_error', 'Job', 'in_process',
+           'kernel_error', 'kernel_environment', 'admitted', 'kernel_name', 'refuse_kernel', 'make_client', 'in_kernel',
+           'with_values', 'refuse', 'finish', 'collector_paused', 'load_engine', 'run_job', 'garbage_collected',
+           'run_notebook']
 
 # %% ../nbs/lib/30_execute.ipynb #3be9dd46
 @dataclass(frozen=True)
@@ -416,13 +418,36 @@ def finish(
     if output:
         write_notebook(content, output)
 
+# %% ../nbs/lib/30_execute.ipynb #84f433b1
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    "Nothing is looked for among the objects that are made meanwhile."
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+NEEDED: Final = MappingProxyType({'in-process': 'mlops_nb.shell', 'kernel': 'nbclient'})
+
+
+def load_engine(engine: str) -> None:
+    "Import what an engine needs."
+    with collector_paused():
+        import_module(NEEDED[engine])
+
 # %% ../nbs/lib/30_execute.ipynb #6b6db1c9
 def run_job(job: Job, *, engine: str, progress: Callable[[int, int], None]) -> CellError | None:
     "Run a prepared notebook to its end, or to what stops it; `job.ended` is called in any case."
     total = len(job.content['cells'])
     error: CellError | None = CellError('KeyboardInterrupt', '', why='interrupted')
     try:
-        with ENGINES[engine](job) as run:
+        with ExitStack() as stack:
+            with collector_paused():
+                run = stack.enter_context(ENGINES[engine](job))
             error = run_cells(job.content['cells'], run, watch=Recorder(total, progress), hold=job.hold)
         error = None if error is None or error.why == 'exited' else replace(error, notebook=job.name)
     finally:
@@ -475,6 +500,7 @@ def run_notebook(
     folders = [str(source.path.absolute().parent), *map(str, path)]
     job = Job(source.name, content, limits, env, folders, Path(cwd) if cwd else None, ended, keep, hold=hold)
     refuse(source, job, engine=engine, output=target)
+    load_engine(engine)
     saver = Saver(content, target and target.absolute())  # the notebook may change the working directory
     with garbage_collected():
         error = run_job(replace(job, log_output=log_output), engine=engine, progress=progress)

@@ -33,7 +33,7 @@ from metaflow.user_decorators.user_step_decorator import StepMutator, UserStepDe
 from . import notebook as notebooks
 from .card import add_card, card_page, save_card
 from .core import MlopsError, NotFoundError, Settings, UsageError, load_settings, suggest
-from .execute import Execution, run_notebook
+from .execute import Execution, collector_paused, run_notebook
 from .exports import refuse_stale
 from .hold import Holder
 from .step import Context, attached, code_cells, mentioned, read_context, write_context
@@ -272,14 +272,15 @@ def keep_notebooks(
 # %% ../nbs/lib/52_flow.ipynb #fa21075c
 def perform(decorator: notebook, step_name: str, flow: FlowSpec, inputs: Any) -> None:
     "Run a decorated step's notebook and set what it saved on the flow."
-    from mlops_nb.store import open_store
+    with collector_paused():
+        from mlops_nb.store import open_store
 
-    settings = load_settings()
-    refuse_stale(settings.root)
-    source = notebooks.read_notebook(find_notebook(settings, decorator.name))
-    store = open_store(settings)
-    artifacts = FlowArtifacts(flow, inputs)
-    values = filled(source, artifacts, mapping=decorator.mapping)
+        settings = load_settings()
+        refuse_stale(settings.root)
+        source = notebooks.read_notebook(find_notebook(settings, decorator.name))
+        store = open_store(settings)
+        artifacts = FlowArtifacts(flow, inputs)
+        values = filled(source, artifacts, mapping=decorator.mapping)
     before = [getattr(place, 'metrics', {}) for place in reversed(artifacts.places)]
     context = Context(settings, f'{flow.name}/{current.run_id}', step_name, artifacts)
     execution = run_step(source, context, values=values)
@@ -287,11 +288,11 @@ def perform(decorator: notebook, step_name: str, flow: FlowSpec, inputs: Any) ->
         setattr(flow, name, value)
     flow.rules_hash = settings.rules_hash
     flow.metrics = {k: v for metrics in [*before, context.metrics] for k, v in metrics.items()}
-    flow.executed_notebook = keep_notebooks(
-        store, context.run, notebook=source, executed=execution.to_bytes()
-    )
-    title, go_on = f'{current.pathspec}: {source.path.name}', os.environ.get(GO_ON, '')
-    save_card(flow, card_page(execution, title, go_on=go_on))
+    with collector_paused():
+        executed = execution.to_bytes()
+        flow.executed_notebook = keep_notebooks(store, context.run, notebook=source, executed=executed)
+        title, go_on = f'{current.pathspec}: {source.path.name}', os.environ.get(GO_ON, '')
+        save_card(flow, card_page(execution, title, go_on=go_on))
     if execution.error:
         raise StepFailed(
             f'{execution.error}\nThe executed notebook is kept: mlops-nb runs show {context.run}'

@@ -43,7 +43,7 @@ def error_of(
     return CellError(name, value, why='exited' if exited else 'raised')
 
 # %% ../nbs/lib/39_interruption.ipynb #c5f700b3
-@dataclass
+@dataclass(repr=False)  # `signal` shows a handler when it looks whether it is one of its own
 class Interruption:
     "What stops one cell from outside."
 

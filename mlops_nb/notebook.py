@@ -179,8 +179,9 @@ def write_notebook(
     try:
         temporary.write_bytes(to_bytes(content))
         temporary.replace(target)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
 
 # %% ../nbs/lib/12_notebook.ipynb #41aa444e
 class Missing(Enum):
@@ -326,9 +327,11 @@ def _modules_path(notebook: Notebook) -> list[str]:
 def _read_enums(notebook: Notebook, parameters: Sequence[Parameter]) -> Enums:
     "The enumerations that the types of parameters name, as far as they can be read."
     wanted = {name for one in parameters if one.typed for name in _names(one.type)}
+    if not wanted:
+        return {}
     last, path = tagged(notebook, 'parameters') or 0, _modules_path(notebook)
     found: dict[str, dict[str, Any]] = {}
-    for cell in notebook.cells[: last + 1] if wanted else []:
+    for cell in notebook.cells[: last + 1]:
         if cell['cell_type'] == 'code':
             try:
                 ast.parse(source := as_python(cell['source']))

@@ -25,10 +25,10 @@ from IPython.core import debugger
 from traitlets.config import SingletonConfigurable
 
 # %% auto #0
-__all__ = ['INLINE', 'restored', 'restored_process', 'restored_signals', 'Logging', 'swap_logging', 'LoggerState', 'state_of',
-           'restored_loggers', 'own_randomness', 'options_of', 'put_back', 'restored_pandas', 'own_modules_forgotten',
-           'lies_in', 'as_instance', 'everything_restored', 'draw_inline', 'figures_closed', 'figures_aside',
-           'inline_figures', 'forget_backend']
+__all__ = ['SIGNALS', 'INLINE', 'restored', 'restored_process', 'restored_signals', 'Logging', 'swap_logging', 'LoggerState',
+           'state_of', 'restored_loggers', 'own_randomness', 'options_of', 'put_back', 'restored_pandas',
+           'own_modules_forgotten', 'lies_in', 'as_instance', 'everything_restored', 'draw_inline', 'figures_closed',
+           'figures_aside', 'inline_figures', 'forget_backend']
 
 # %% ../nbs/lib/36_restore.ipynb #922680ca
 @contextmanager
@@ -38,10 +38,12 @@ def restored(names: MutableMapping[str, Any]) -> Iterator[None]:
     try:
         yield
     finally:
-        for name in set(names) - set(before):
+        now = dict(names)
+        for name in now.keys() - before.keys():
             del names[name]
         for name, value in before.items():
-            if name not in names or names[name] is not value:
+            there = now.get(name, names)
+            if there is not value and (not isinstance(value, str) or there != value):
                 names[name] = value
 
 # %% ../nbs/lib/36_restore.ipynb #50ee6e7e
@@ -56,10 +58,13 @@ def restored_process() -> Iterator[None]:
         sys.setrecursionlimit(limit)
 
 # %% ../nbs/lib/36_restore.ipynb #3c6773b5
+SIGNALS: Final = tuple(map(int, signal.valid_signals()))
+
+
 @contextmanager
 def restored_signals() -> Iterator[None]:
     "Who handles which signal."
-    before = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         yield
     finally:
@@ -82,8 +87,9 @@ def swap_logging(other: Logging) -> Logging:
     root = logging.getLogger()
     before = Logging(tuple(root.handlers), root.level, logging.root.manager.disable)
     root.handlers[:] = other.handlers
-    root.setLevel(other.level)
-    logging.disable(other.disabled)
+    if (other.level, other.disabled) != (before.level, before.disabled):  # every logger is told
+        root.setLevel(other.level)
+        logging.disable(other.disabled)
     return before
 
 # %% ../nbs/lib/36_restore.ipynb #b08976e7

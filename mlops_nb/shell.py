@@ -20,15 +20,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout, suppress
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, Final
 
 # %% auto #0
-__all__ = ['DEFAULTS', 'packed', 'CollectingSession', 'NotebookShell', 'make_shell', 'NotebookComm', 'widgets_connected',
-           'close_shell', 'outside_loop', 'close_loop', 'execute', 'run_source', 'update_widget', 'CellRunner',
-           'redirected', 'guarded', 'prepare', 'exits_at_end', 'notebook_shell']
+__all__ = ['DEFAULTS', 'packed', 'CollectingSession', 'NotebookShell', 'profile_dir', 'make_shell', 'NotebookComm',
+           'widgets_connected', 'close_shell', 'outside_loop', 'close_loop', 'execute', 'run_source', 'update_widget',
+           'CellRunner', 'redirected', 'guarded', 'prepare', 'exits_at_end', 'notebook_shell']
 
 # %% ../nbs/lib/35_shell.ipynb #bb2f5134
 import comm
@@ -37,6 +37,8 @@ from ipykernel.compiler import XCachingCompiler
 from ipykernel.kernelbase import Kernel
 from ipykernel.zmqshell import ZMQInteractiveShell
 from IPython.core import debugger
+from IPython.core.profiledir import ProfileDir
+from IPython.paths import get_ipython_dir
 from jupyter_client.jsonutil import json_clean, json_default
 from jupyter_client.session import Session
 from traitlets.config import Config
@@ -122,11 +124,19 @@ NotebookShell.__name__ = NotebookShell.__qualname__ = ZMQInteractiveShell.__name
 NotebookShell.__module__ = ZMQInteractiveShell.__module__
 
 # %% ../nbs/lib/35_shell.ipynb #1cff660a
+@cache
+def profile_dir(folder: str) -> ProfileDir:
+    "Where a user's settings of IPython are; looked for once."
+    found: ProfileDir = ProfileDir.create_profile_dir_by_name(folder, 'default')  # type: ignore[no-untyped-call]
+    return found
+
+
 def make_shell(outputs: Outputs) -> NotebookShell:
     "A shell with an empty namespace and its history in memory."
     config = Config({'HistoryManager': {'enabled': False, 'hist_file': ':memory:'}})
     kernel = SimpleNamespace(eventloop=None)  # as much of one as the shell asks for
     options: dict[str, Any] = {'config': config, 'kernel': kernel, 'compiler_class': XCachingCompiler}
+    options['profile_dir'] = profile_dir(get_ipython_dir())
     context = copy_context()
     shell = context.run(partial(NotebookShell, **options))  # it sets variables of the context that stay there
     hook: Any = shell.displayhook
@@ -135,7 +145,7 @@ def make_shell(outputs: Outputs) -> NotebookShell:
     hook.topic = b'execute_result'
     shell.context, shell.widgets, shell.process = context, Widgets(outputs), os.getpid()
     extensions: Any = shell.extension_manager
-    extensions.load_extension('storemagic')  # as every kernel does
+    extensions.load_extension('IPython.extensions.storemagic')  # as every kernel does
     return shell
 
 # %% ../nbs/lib/35_shell.ipynb #e081f717
@@ -235,9 +245,10 @@ def run_source(
     "Run the text of a cell to its end, or to what stops it."
     loop, shell.interruption = interruption.loop, interruption
     task = interruption.task = loop.create_task(execute(shell, source), context=shell.context)
+    task.add_done_callback(lambda task: loop.stop())
     while not task.done():
         with suppress(KeyboardInterrupt):
-            loop.run_until_complete(asyncio.wait([task]))
+            loop.run_forever()
     loop.run_until_complete(asyncio.sleep(0))  # what else is ready
     raised = None if task.cancelled() else task.exception()
     if interruption.cause:
