@@ -203,9 +203,9 @@ class Frequent:
 # %% ../nbs/lib/16_sketch.ipynb #acb27c5a
 def _largest(counts: Mapping[str, int], offset: int, total: int) -> Frequent:
     "Keep as many as there is room for; what the rest have at most goes into the offset."
-    order = sorted((item for item in counts.items() if item[1] > 0), key=lambda item: (-item[1], item[0]))
-    cut = order[ITEMS][1] if len(order) > ITEMS else 0
-    return Frequent({name: count - cut for name, count in order[:ITEMS] if count > cut}, offset + cut, total)
+    order = sorted((-count, name) for name, count in counts.items() if count > 0)
+    cut = -order[ITEMS][0] if len(order) > ITEMS else 0
+    return Frequent({name: -less - cut for less, name in order[:ITEMS] if -less > cut}, offset + cut, total)
 
 # %% ../nbs/lib/16_sketch.ipynb #6c7ab792
 def frequent_of(
@@ -214,15 +214,16 @@ def frequent_of(
 ) -> Frequent:
     "The most frequent of values that are all known; long texts are cut, as whylogs does."
     counts = np.asarray(counts, dtype=np.int64)
-    if len(values) and isinstance(values[0], str) and any(len(str(value)) > LONGEST for value in values):
+    names = [*map(str, values)]
+    if max(map(len, names), default=0) > LONGEST:
         tally: Counter[str] = Counter()
-        for value, count in zip(values, counts.tolist(), strict=True):
-            tally[str(value)[:LONGEST]] += count
+        for name, count in zip(names, counts.tolist(), strict=True):
+            tally[name[:LONGEST]] += count
         return _largest(tally, 0, tally.total())
     place = len(counts) - ITEMS - 1
-    cut = np.partition(counts, place)[place] if place >= 0 else 0
-    kept = {str(values[i]): int(counts[i]) for i in np.flatnonzero(counts > cut).tolist()}
-    return _largest({value: count - int(cut) for value, count in kept.items()}, int(cut), int(counts.sum()))
+    cut = int(np.partition(counts, place)[place]) if place >= 0 else 0
+    above = sorted(zip((cut - counts).tolist(), names, strict=True))
+    return Frequent({name: -less for less, name in above if less < 0}, cut, int(counts.sum()))
 
 # %% ../nbs/lib/16_sketch.ipynb #94ac1cca
 def merge_frequent(sketches: Sequence[Frequent]) -> Frequent:
