@@ -193,11 +193,7 @@ def days(frame: pd.DataFrame, make: Any, runs: int, *, quick: bool) -> Iterator[
     from whylogs.core.view.dataset_profile_view import DatasetProfileView as View
 
     def theirs() -> Any:
-        views = [View.deserialize(file) for file in files]
-        whole = views[0]
-        for view in views[1:]:
-            whole = whole.merge(view)
-        return whole
+        return merged_by_stock([View.deserialize(file) for file in files])
 
     def ours() -> Profile:
         return merge([Profile.from_bytes(file) for file in files])
