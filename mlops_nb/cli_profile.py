@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from mlops_nb.profile import Profile
 
 # %% auto #0
-__all__ = ['profile_app', 'read_profile', 'write_profile', 'key_of_project', 'report', 'build_profile', 'show_profile',
-           'merge_profiles', 'distance_of', 'differences', 'diff_profiles']
+__all__ = ['profile_app', 'HEIGHTS', 'read_profile', 'write_profile', 'key_of_project', 'report', 'blocks', 'build_profile',
+           'show_profile', 'merge_profiles', 'distance_of', 'differences', 'diff_profiles']
 
 # %% ../nbs/lib/78_cli_profile.ipynb #83d49d48
 def read_profile(path: Path) -> Profile:  # raises NotFoundError, CorruptError
@@ -67,6 +68,15 @@ def report(rows: int) -> None:
     print(f'{rows:,} rows …', file=sys.stderr, flush=True)
 
 
+HEIGHTS: Final = '▁▂▃▄▅▆▇█'
+
+
+def blocks(shares: Sequence[float]) -> str:
+    "Shares as blocks, the highest of them full."
+    top = max(shares, default=0.0) or 1.0
+    return ''.join(HEIGHTS[min(7, int(8 * share / top))] for share in shares)
+
+
 @profile_app.command('build')
 def build_profile(
     table: Annotated[Path, typer.Argument(help='Parquet, CSV, Arrow or JSON lines, or a folder of Parquet.')],
@@ -97,26 +107,36 @@ def build_profile(
 # %% ../nbs/lib/78_cli_profile.ipynb #65fb14dd
 @profile_app.command('show')
 def show_profile(
-    profile: Annotated[Path, typer.Argument(help='A file of `profile build`, or of whylogs.')],
+    profiles: Annotated[list[Path], typer.Argument(help='Files of `profile build`, or of whylogs.')],
     picture: Annotated[Path | None, typer.Option(help='Where a picture is written: PNG or SVG.')] = None,
     against: Annotated[Path | None, typer.Option(help='A profile to draw it over.')] = None,
     as_json: AsJson = False,
 ) -> None:
-    """A row for each column: gaps, different values, range, frequent values.
+    """A row for each column: shape, gaps, different values, range, frequent values.
+
+    Of several profiles, such as those of days, in their order: what they are together, and as a picture how
+    each column went.
 
     Example: mlops-nb profile show flights.profile --picture flights.png
     """
-    from mlops_nb.profile import shapes
+    from mlops_nb.profile import merge, panels, plot_trend
 
-    found = read_profile(profile)
-    frame, drawn = found.summary().reset_index(), shapes(found)
+    if picture and picture.suffix not in ('.png', '.svg'):
+        raise UsageError(f'found --picture {picture}; expected a name that ends in .png or .svg')
+    if against and len(profiles) > 1:
+        raise UsageError(
+            f'found {len(profiles)} profiles and --against; expected one profile to draw over it'
+        )
+    batches = [read_profile(path) for path in profiles]
+    reference, found = read_profile(against) if against else None, merge(batches)
+    frame = found.summary().reset_index()
     if not as_json:
-        frame.insert(2, 'shape', [drawn.get(name, ('', ''))[0] for name in frame['column']])
+        drawn = {panel.title: blocks(panel.batch) for panel in panels(found)}
+        frame.insert(2, 'shape', [drawn.get(name, '') for name in frame['column']])
     show(frame, as_json=as_json, empty='No columns.')
     if picture:
-        if picture.suffix not in ('.png', '.svg'):
-            raise UsageError(f'found --picture {picture}; expected a name that ends in .png or .svg')
-        found.plot(read_profile(against) if against else None).savefig(picture, bbox_inches='tight')
+        figure = found.plot(reference) if len(batches) == 1 else plot_trend(batches)
+        figure.savefig(picture, bbox_inches='tight')
         print(f'wrote {picture}', file=sys.stderr)
 
 

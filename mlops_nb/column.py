@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from .figures import Panel, percent
+from .figures import Panel, Trend, percent
 from .profile_file import COUNTS, TYPES, Component
 from mlops_nb.sketch import (
     Distinct,
@@ -35,9 +35,9 @@ Array: TypeAlias = pa.Array | pa.ChunkedArray
 Components: TypeAlias = dict[str, Component]
 
 # %% auto #0
-__all__ = ['Array', 'Components', 'PERSONAL', 'ROWS', 'as_numpy', 'distribution', 'whole_numbers', 'numbers_with_fractions',
-           'texts', 'truths', 'components_of', 'Counted', 'Distributed', 'ColumnProfile', 'merge_columns', 'edges_of',
-           'shares_between', 'panel']
+__all__ = ['Array', 'Components', 'PERSONAL', 'ROWS', 'QUANTILES', 'MOST_LINES', 'as_numpy', 'distribution', 'whole_numbers',
+           'numbers_with_fractions', 'texts', 'truths', 'components_of', 'Counted', 'Distributed', 'ColumnProfile',
+           'merge_columns', 'edges_of', 'shares_between', 'panel', 'trend_of']
 
 # %% ../nbs/lib/18_column.ipynb #321f5fef
 def as_numpy(
@@ -363,3 +363,35 @@ def panel(
         title=column.name, kind=column.kind, batch=shapes[0], reference=shapes[1] if both[1:] else (),
         edges=edges, labels=names, drifted=drifted, note=note,
     )  # fmt: skip
+
+# %% ../nbs/lib/18_column.ipynb #3db5e9fd
+QUANTILES = 0.05, 0.25, 0.5, 0.75, 0.95
+MOST_LINES = 4  # categories
+
+
+def trend_of(
+    name: str,
+    columns: Sequence[ColumnProfile | None],  # of batches, in order; None: the batch has no such column
+) -> Trend | None:  # None: there is nothing to draw
+    "A column over batches, of the kind that it has in the last of them."
+    filled = [c for c in columns if c is not None and c.kind != 'other' and c.rows > c.missing]
+    if not filled:
+        return None
+    kind: Literal['number', 'category'] = 'number' if filled[-1].kind == 'number' else 'category'
+    same = {id(c) for c in filled if c.kind == kind}
+    chosen = [c if id(c) in same else None for c in columns]
+    if kind == 'number':
+        nothing = np.full(len(QUANTILES), math.nan)
+        table = np.array([nothing if c is None else c.quantiles(QUANTILES) for c in chosen])
+        lines = {percent(q): table[:, i].tolist() for i, q in enumerate(QUANTILES)}
+    else:
+        shares = [
+            {} if c is None else {k: n / (c.rows - c.missing) for k, n in c.frequent.items()} for c in chosen
+        ]
+        most = {k: max(one.get(k, 0.0) for one in shares) for one in shares for k in one}
+        names = sorted(most, key=lambda k: (-most[k], k))[:MOST_LINES]
+        lines = {k: [math.nan if c is None else one.get(k, 0.0)
+                     for c, one in zip(chosen, shares, strict=True)] for k in names}  # fmt: skip
+    gaps = [c.missing / c.rows for c in columns if c is not None and c.rows]
+    note = f'missing {percent(min(gaps))} to {percent(max(gaps))}' if any(gaps) else ''
+    return Trend(title=name, kind=kind, lines=lines, note=note)

@@ -14,16 +14,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from html import escape
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Figure  # other modules annotate with it
 
 # %% auto #0
-__all__ = ['REFERENCE', 'BATCH', 'ALARM', 'PALETTE', 'INK', 'FAINT', 'FONT', 'MOST', 'CELL', 'WIDE', 'label', 'percent',
-           'compact', 'png', 'new_figure', 'svg', 'Panel', 'common_top', 'overlay', 'Mark', 'timeline', 'Dot',
-           'intervals']
+__all__ = ['REFERENCE', 'BATCH', 'ALARM', 'PALETTE', 'INK', 'FAINT', 'FONT', 'MOST', 'CELL', 'SPARK', 'WIDE', 'label', 'percent',
+           'compact', 'png', 'new_figure', 'svg', 'Panel', 'common_top', 'overlay', 'spark', 'Trend', 'trend', 'Mark',
+           'timeline', 'Dot', 'intervals']
 
 # %% ../nbs/lib/01_figures.ipynb #05832282
 REFERENCE, BATCH, ALARM = '#56B4E9', '#0072B2', '#D55E00'  # sky blue, blue, vermilion of Okabe and Ito
@@ -298,6 +298,93 @@ def overlay(
     if len(panels) > len(shown):
         more = f'{len(panels) - len(shown)} more columns are not drawn'
         figure.text((left + 0.1) / width, 1 - 0.24 / height, more, color=FAINT, fontsize=9)
+    return figure
+
+# %% ../nbs/lib/01_figures.ipynb #876369cf
+SPARK: Final = (1.1, 0.28)  # width and height, inches
+
+
+def spark(panel: Panel) -> str:  # standalone SVG, also fit to stand in a table's cell
+    "The shape of one column: the batch as a line over the filled reference, or filled where there is none."
+    from matplotlib.patches import StepPatch
+
+    figure = new_figure(*SPARK)
+    top = max((*panel.batch, *panel.reference)) or 1.0
+    edges = [i / len(panel.batch) for i in range(len(panel.batch) + 1)]
+
+    def add(shares: Sequence[float], **look: Any) -> None:
+        heights = [0.94 * share / top for share in shares]
+        figure.add_artist(StepPatch(heights, edges, transform=figure.transFigure, **look))
+
+    if len(panel.reference):
+        add(panel.reference, color=REFERENCE, alpha=0.6, fill=True, lw=0)
+        add(panel.batch, color=INK, fill=False, lw=1.1, baseline=None)
+    else:
+        add(panel.batch, color=BATCH, fill=True, lw=0)
+    return svg(figure, title=panel.title)
+
+# %% ../nbs/lib/01_figures.ipynb #dad0b63e
+@dataclass(frozen=True, kw_only=True)
+class Trend:
+    "One column over batches."
+
+    title: str  # the column's name
+    kind: Literal['number', 'category']
+    lines: Mapping[str, Sequence[float]]  # numbers: five quantiles, ascending; categories: share of each
+    note: str = ''  # a short sentence under the title
+
+    def __post_init__(self) -> None:
+        if self.kind == 'number' and len(self.lines) != 5:
+            raise ValueError(f'trend {label(self.title)!r} has {len(self.lines)} lines; expected 5 quantiles')
+
+
+def _draw_trend(axes: Axes, column: Trend) -> None:
+    "Bands around the middle, or a line for each category with its name behind it."
+    lines = [*column.lines.values()]
+    style: dict[str, Any] = {'clip_on': False, 'color': BATCH, 'ms': 2, 'lw': 1.4}
+    batches = range(len(lines[0]))
+    if column.kind == 'number':
+        for outer, alpha in ((0, 0.25), (1, 0.5)):
+            axes.fill_between(batches, lines[outer], lines[4 - outer], color=REFERENCE, alpha=alpha, lw=0)
+        axes.plot(batches, lines[2], '-o', **style | {'color': INK})
+        _scales(axes, y=compact)
+    else:
+        for i, shares in enumerate(lines):
+            axes.plot(batches, shares, '-o', alpha=1 - 0.18 * i, **style)
+        _scales(axes, y=lambda share: f'{100 * share:.3g}%')
+        ends = sorted(
+            (shares[-1], name) for name, shares in column.lines.items() if math.isfinite(shares[-1])
+        )
+        low, high = axes.get_ylim()
+        at = -math.inf
+        for share, name in ends:
+            at = max(share, at + 0.13 * (high - low))
+            axes.annotate(label(name, 12), (batches[-1], at), xytext=(4, 0), fontsize=6.5, color=INK,
+                          va='center', textcoords='offset points', parse_math=False)  # fmt: skip
+
+# %% ../nbs/lib/01_figures.ipynb #c3548629
+def trend(
+    batches: Sequence[str],  # names, in order
+    columns: Sequence[Trend],  # in the order they are drawn
+) -> Figure:
+    "Small multiples: each column over the batches."
+    from matplotlib.ticker import MaxNLocator
+
+    shown = list(columns[:MOST])
+    figure, axes = _grid(len(shown), 3, head=0.34) if shown else (new_figure(CELL[0], 0.5), [])
+    for one, column in zip(axes, shown, strict=True):
+        _title(one, Panel(title=column.title, kind='category', batch=[0], labels=[''], note=column.note))
+        left, bottom, width, height = one.get_position().bounds
+        one.set_position((left, bottom, width * (0.97 if column.kind == 'number' else 0.83), height))
+        _draw_trend(one, column)
+        one.yaxis.set_major_locator(MaxNLocator(3))
+        places = sorted({0, (len(batches) - 1) // 2, len(batches) - 1})
+        one.set_xticks(places, [label(batches[i], 10) for i in places], parse_math=False)
+    words = 'middle, middle half and middle nine tenths of numbers; shares of the most frequent categories'
+    more = f'; {len(columns) - len(shown)} more columns are not drawn' if len(columns) > len(shown) else ''
+    text = words + more if shown else 'nothing to draw'
+    place = 0.14 / figure.get_figwidth(), 1 - 0.2 / figure.get_figheight()
+    figure.text(*place, text, color=FAINT, fontsize=8, wrap=True)
     return figure
 
 # %% ../nbs/lib/01_figures.ipynb #7bf490d9

@@ -21,11 +21,12 @@ from mlops_nb.column import (
     components_of,
     merge_columns,
     panel,
+    trend_of,
 )
 from .companions import MARK, bucketed
 from .core import NotFoundError, UsageError, choices
 from .discreet import discreet_components
-from .figures import Panel, compact, label, overlay, percent
+from .figures import Panel, compact, label, overlay, percent, spark, trend
 from .profile_file import Content, pack_file, unpack_file
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
     from mlops_nb.store import Store
 
 # %% auto #0
-__all__ = ['FAILED', 'ONE_OF', 'HEIGHTS', 'Profile', 'arrays_of', 'profile_table', 'merge', 'panels', 'shapes', 'Overview',
-           'by_whylogs', 'save_profile', 'list_profiles', 'load_profile']
+__all__ = ['FAILED', 'ONE_OF', 'Profile', 'arrays_of', 'profile_table', 'merge', 'panels', 'Overview', 'plot_trend', 'by_whylogs',
+           'save_profile', 'list_profiles', 'load_profile']
 
 # %% ../nbs/lib/20_profile.ipynb #41d2c04a
 @dataclass(frozen=True, eq=False)
@@ -289,24 +290,6 @@ def _html(profile: Profile) -> str:
     body = f'<thead><tr>{top}</tr></thead><tbody>{"".join(lines)}</tbody>'
     return f'<p>{escape(" · ".join(told))}</p><table>{body}</table>'
 
-# %% ../nbs/lib/20_profile.ipynb #e4172194
-HEIGHTS: Final = '▁▂▃▄▅▆▇█'
-
-
-def _blocks(shares: Sequence[float]) -> str:
-    "Shares as blocks, the highest of them full."
-    top = max(shares, default=0.0) or 1.0
-    return ''.join(HEIGHTS[min(7, int(8 * share / top))] for share in shares)
-
-
-def shapes(
-    profile: Profile,
-    reference: Profile | None = None,
-) -> dict[str, tuple[str, str]]:  # by column: of the profile, of the reference ('': there is none)
-    "The shape of each column that has one, without companions."
-    found = {p.title: p for p in panels(profile, reference) if MARK not in p.title}
-    return {name: (_blocks(p.batch), _blocks(p.reference)) for name, p in found.items()}
-
 # %% ../nbs/lib/20_profile.ipynb #7f0a0dd0
 @dataclass(frozen=True)
 class Overview:
@@ -320,26 +303,43 @@ class Overview:
 
 def _overview(profile: Profile, reference: Profile | None) -> Overview:
     "What `Profile.show` returns."
-    found, (before, now) = shapes(profile, reference), _names(profile, reference)
+    drawn = {p.title: spark(p) for p in panels(profile, reference) if MARK not in p.title}
+    before, now = _names(profile, reference)
     before_gaps = reference.columns if reference is not None else {}
     lines = []
     for name, column in profile.columns.items():
         if MARK in name:
             continue
-        batch, other = found.get(name, ('', ''))
         gaps = [c.missing / c.rows for c in (before_gaps.get(name), column) if c and c.rows]
         cells = [
-            f'{other}<br>{batch}' if other else batch,
+            drawn.get(name, ''),
             ' → '.join(map(percent, gaps)) if any(gaps) else '',
         ]
         cells += [f'{column.distinct:,.0f}' if column.distinct >= 0 else '', escape(_common(column))]
-        row = ''.join(f'<td style="text-align:left">{cell}</td>' for cell in cells)
+        first = [f'<td style="text-align:left;white-space:nowrap">{cell}</td>' for cell in cells[:2]]
+        row = ''.join([*first, *(f'<td style="text-align:left">{cell}</td>' for cell in cells[2:])])
         lines.append(f'<tr><th style="text-align:left">{escape(label(name, 60))}</th>{row}</tr>')
-    shape = f'shape: {before}, below it {now}' if reference is not None else 'shape'
+    shape = f'shape: {now} over {before}' if reference is not None else 'shape'
     heads = ''.join(
         f'<th>{escape(head)}</th>' for head in ('column', shape, 'missing', 'distinct', 'most frequent')
     )
     return Overview(f'<table><thead><tr>{heads}</tr></thead><tbody>{"".join(lines)}</tbody></table>')
+
+# %% ../nbs/lib/20_profile.ipynb #0ce5d04a
+def plot_trend(
+    profiles: Sequence[Profile],  # of batches, in order, at least one
+    columns: Sequence[str] = (),  # their names; empty: all that can be drawn, without companions
+) -> Figure:  # raises UsageError
+    "Each column over the batches."
+    known = dict.fromkeys(name for profile in profiles for name in profile.columns)
+    if not profiles:
+        raise UsageError('found no profiles; expected at least one')
+    if unknown := sorted(set(columns) - set(known)):
+        raise UsageError(f'found no column {unknown[0]!r} in these profiles; {choices(unknown[0], known)}')
+    names = columns or [name for name in known if MARK not in name]
+    drawn = [trend_of(name, [profile.columns.get(name) for profile in profiles]) for name in names]
+    batches = [p.metadata.get('batch', str(i)) for i, p in enumerate(profiles, 1)]
+    return trend(batches, [one for one in drawn if one is not None])
 
 # %% ../nbs/lib/20_profile.ipynb #12684f56
 def _prepare_whylogs() -> None:
