@@ -7,20 +7,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .core import UsageError, now
+from .companions import MARK
+from .core import UsageError, choices, now
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import ArrayLike, NDArray
 
+    from mlops_nb.column import ColumnProfile
+    from mlops_nb.profile import Profile
     from mlops_nb.store import Store
 
 # %% auto #0
-__all__ = ['labelled', 'calibration_curve', 'calibration_error', 'roc_auc', 'classification', 'regression', 'record', 'history']
+__all__ = ['labelled', 'calibration_curve', 'calibration_error', 'roc_auc', 'classification', 'regression', 'Weighted',
+           'scores_of', 'by_truth', 'calibration_of', 'weighted_metrics', 'profiled_classification',
+           'estimated_classification', 'profiled_regression', 'record', 'history']
 
 # %% ../nbs/lib/33_performance.ipynb #ee7c91ea
 def labelled(
@@ -130,6 +136,145 @@ def regression(
     if spread:
         metrics['r2'] = 1 - np.square(errors).sum() / spread
     return {name: float(value) for name, value in metrics.items()}
+
+# %% ../nbs/lib/33_performance.ipynb #595a6337
+@dataclass(frozen=True, eq=False)
+class Weighted:
+    "Scores in ascending order, each once, and how many rows of either truth each stands for."
+
+    score: NDArray[np.float64]
+    positive: NDArray[np.float64]
+    negative: NDArray[np.float64]
+
+    @property
+    def rows(self) -> NDArray[np.float64]:
+        "How many rows each score stands for."
+        return self.positive + self.negative
+
+
+def scores_of(column: ColumnProfile) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    "A column's scores, ascending, each once, and the rows that each stands for."
+    items, below = column.numbers.weighted
+    values, first = np.unique(items, return_index=True)
+    return values, np.add.reduceat(np.diff(below, prepend=0), first).astype(float) if len(values) else values
+
+
+def by_truth(
+    profile: Profile,
+    score: str,  # a column of probabilities
+) -> Weighted:  # raises UsageError
+    "The scores of the rows whose truth is known."
+    parts = [profile.columns.get(f'{score}{MARK}label={label}') for label in (1, 0)]
+    if any(part is None or (part.kind == 'other' and part.rows > part.missing) for part in parts):
+        raise UsageError(
+            f'this profile knows no labels of {score!r}; expected one of '
+            f'`profile(rows, scores=[Scores({score!r}, LABEL)])`'
+        )
+    sides = [scores_of(part) for part in parts if part is not None]
+    if not any(len(values) for values, _ in sides):
+        raise UsageError(f'no row of {score!r} in this profile has a label; expected some')
+    values = np.unique(np.concatenate([values for values, _ in sides]))
+    counts = [np.zeros(len(values)) for _ in sides]
+    for count, (own, rows) in zip(counts, sides, strict=True):
+        count[np.searchsorted(values, own)] = rows
+    return Weighted(values, counts[0], counts[1])
+
+# %% ../nbs/lib/33_performance.ipynb #d994d02c
+def calibration_of(
+    weighted: Weighted,
+    *,
+    bins: int = 15,
+) -> NDArray[np.float64]:  # one row a bin: mean score, observed rate, rows
+    "As `calibration_curve`: bins of as equal size as whole scores allow."
+    rows = weighted.rows
+    place = np.ceil(np.cumsum(rows) * bins / rows.sum() - 1e-9).astype(int)
+    sums = [np.bincount(place, x) for x in (rows * weighted.score, weighted.positive, rows)]
+    score, positive, count = (one[sums[2] > 0] for one in sums)
+    return np.column_stack([score / count, positive / count, count])
+
+
+def weighted_metrics(
+    weighted: Weighted,
+    *,
+    threshold: float = 0.5,  # a score of at least this counts as predicted positive
+) -> dict[str, float]:
+    "The metrics of `classification`, of scores that stand for several rows."
+    p, y, n, rows = weighted.score, weighted.positive, weighted.negative, weighted.rows
+    total, above, sure = rows.sum(), p >= threshold, np.finfo(float).eps
+    found, lower = y[above].sum(), np.cumsum(n) - n
+    clipped = np.clip(p, sure, 1 - sure)
+    mean, rate, count = calibration_of(weighted).T
+    with np.errstate(invalid='ignore', divide='ignore'):
+        metrics = {
+            'rows': total, 'rate': y.sum() / total, 'predicted_rate': (rows * p).sum() / total,
+            'accuracy': (found + n[~above].sum()) / total,
+            'roc_auc': (y * (lower + n / 2)).sum() / (y.sum() * n.sum()),
+            'log_loss': -(y * np.log(clipped) + n * np.log(1 - clipped)).sum() / total,
+            'brier': (y * (1 - p) ** 2 + n * p**2).sum() / total,
+            'calibration_error': np.average(np.abs(mean - rate), weights=count),
+            'precision': found / rows[above].sum(), 'recall': found / y.sum(),
+            'f1': 2 * found / (rows[above].sum() + y.sum()),
+        }  # fmt: skip
+    return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
+
+
+def profiled_classification(
+    profile: Profile,
+    score: str,  # a column of probabilities
+    *,
+    threshold: float = 0.5,
+) -> dict[str, float]:  # raises UsageError
+    "The metrics of `classification` for the rows whose truth is known, from a profile alone."
+    return weighted_metrics(by_truth(profile, score), threshold=threshold)
+
+# %% ../nbs/lib/33_performance.ipynb #1218619b
+def estimated_classification(
+    profile: Profile,
+    score: str,  # a column of probabilities
+    reference: Profile | None = None,  # with labels: what scores mean; None: what they say
+    *,
+    threshold: float = 0.5,
+) -> dict[str, float]:  # raises UsageError
+    "What the metrics of `classification` will be, by the scores alone (confidence-based estimation)."
+    column = profile.columns.get(score)
+    if column is None or column.kind != 'number' or not column.numbers.count:
+        raise UsageError(f'this profile has no scores {score!r}; {choices(score, profile.columns)}')
+    if column.minimum < 0 or column.maximum > 1:
+        found = f'{column.minimum:g} to {column.maximum:g}'
+        raise UsageError(f'{score!r} goes from {found}; expected probabilities, from 0 to 1')
+    values, rows = scores_of(column)
+    positive = values
+    if reference is not None:
+        from sklearn.isotonic import isotonic_regression
+
+        known = by_truth(reference, score)
+        rate = isotonic_regression(known.positive / known.rows, sample_weight=known.rows, y_min=0, y_max=1)
+        positive = np.interp(values, known.score, rate)
+    return weighted_metrics(Weighted(values, rows * positive, rows * (1 - positive)), threshold=threshold)
+
+# %% ../nbs/lib/33_performance.ipynb #fd7d788f
+def profiled_regression(
+    profile: Profile,
+    prediction: str,  # a column of predicted numbers
+) -> dict[str, float]:  # raises UsageError; r2 is left out where all rows have the same truth
+    "The metrics of `regression` for the rows whose truth is known, from a profile alone."
+    off, target = (profile.columns.get(f'{prediction}{MARK}{part}') for part in ('residual', 'target'))
+    if off is None or target is None or not off.numbers.count:
+        raise UsageError(
+            f'this profile knows no truth of {prediction!r}; expected one of '
+            f'`profile(rows, scores=[Scores({prediction!r}, LABEL, number=True)])`'
+        )
+    rows, (values, weights) = off.numbers.count, scores_of(off)
+    squares = off.deviation**2 * (rows - 1) + rows * off.mean**2 if rows > 1 else off.mean**2
+    order = np.argsort(np.abs(values), kind='stable')
+    half = np.searchsorted(np.cumsum(weights[order]), weights.sum() / 2)
+    spread = target.deviation**2 * (rows - 1) if rows > 1 else 0.0
+    metrics = {
+        'rows': float(rows), 'mean': target.mean, 'predicted_mean': target.mean - off.mean, 'bias': -off.mean,
+        'mae': float((np.abs(values) * weights).sum() / weights.sum()),
+        'median_error': float(np.abs(values)[order][half]), 'rmse': math.sqrt(squares / rows),
+    }  # fmt: skip
+    return metrics | ({'r2': 1 - squares / spread} if spread else {})
 
 # %% ../nbs/lib/33_performance.ipynb #1e2bdaf9
 def record(
