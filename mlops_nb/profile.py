@@ -98,7 +98,7 @@ def _whole_numbers(series: pd.Series[Any]) -> Array | None:
 
 def _from_pandas(series: pd.Series[Any]) -> tuple[Array, int]:
     "A column of a frame as an array, and how many of its missing values count as NaN."
-    if isinstance(series.dtype, np.dtype) and series.dtype.kind == 'f':
+    if isinstance(series.dtype, np.dtype) and series.dtype.kind in 'fiub':
         return pa.array(series.to_numpy()), 0
     try:
         array = pa.array(series, from_pandas=True)

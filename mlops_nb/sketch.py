@@ -397,8 +397,10 @@ class Distinct:
 # %% ../nbs/lib/16_sketch.ipynb #4667a123
 def distinct(coupons: NDArray[np.uint32], *, counted: bool = True) -> Distinct:
     "The sketch of these coupons, in whatever order; many become registers."
-    few = len(once(coupons[: 4 * FEW])) <= FEW  # saves sorting most of those that are many
-    if counted and few and len(found := once(coupons)) <= FEW:
+    found = once(coupons[: 4 * FEW])  # saves sorting most of those that are many
+    if len(coupons) > 4 * FEW and len(found) <= FEW:
+        found = once(coupons)
+    if counted and len(found) <= FEW:
         return Distinct(found)
     registers = _fold(coupons)
     used = np.flatnonzero(registers).astype(np.uint32)
