@@ -202,9 +202,7 @@ def unpack_file(data: bytes) -> Content:  # raises CorruptError
     "What a file of ours or of whylogs says."
     try:
         if data[:3] == b'WHY' and data[3:4].isdigit() and data[3:4] != b'1':
-            raise ValueError(
-                f'it is of version {data[3:4].decode()} of the format; 1 is what is read'
-            )
+            raise ValueError(f'it is of version {data[3:4].decode()} of the format; 1 is what is read')
         if data[:4] != b'WHY1':
             raise ValueError(f'it starts with {data[:4]!r}')
         segments, at = _read_delimited(data, 4, 'Segments')
