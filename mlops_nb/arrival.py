@@ -200,6 +200,7 @@ def commit(
     for batch, rows in wanted(store, arrival, contract, replace=replace).items():
         about = {'message': arrival.message, 'run': run}
         versions.append(data.commit(store, dataset, rows, batch=batch, contract=contract, **about))
-        profile = profile_table(rows, metadata={'dataset': dataset, 'batch': batch}, personal=personal)
+        about, key = {'dataset': dataset, 'batch': batch}, store.settings.profile_key.encode()
+        profile = profile_table(rows, about, personal=personal, key=key)
         save_profile(store, profile, dataset=dataset, batch=batch)
     return tuple(versions)
