@@ -59,7 +59,7 @@ def key_of_project() -> bytes:  # empty outside any project, and where none is s
     except SettingsError:  # no project: the environment alone can say
         return os.environ.get('MLOPS_NB_PROFILE_KEY', '').encode()
 
-# %% ../nbs/lib/78_cli_profile.ipynb #a41c5358
+# %% ../nbs/lib/78_cli_profile.ipynb #c04d92cf
 profile_app = application('Profiles of tables. Example: mlops-nb profile build rows.parquet')
 
 
@@ -67,7 +67,7 @@ def report(rows: int) -> None:
     "Progress on long work."
     print(f'{rows:,} rows …', file=sys.stderr, flush=True)
 
-
+# %% ../nbs/lib/78_cli_profile.ipynb #23222fad
 HEIGHTS: Final = '▁▂▃▄▅▆▇█'
 
 
@@ -76,7 +76,7 @@ def blocks(shares: Sequence[float]) -> str:
     top = max(shares, default=0.0) or 1.0
     return ''.join(HEIGHTS[min(7, int(8 * share / top))] for share in shares)
 
-
+# %% ../nbs/lib/78_cli_profile.ipynb #44b1fbda
 @profile_app.command('build')
 def build_profile(
     table: Annotated[Path, typer.Argument(help='Parquet, CSV, Arrow or JSON lines, or a folder of Parquet.')],
@@ -104,7 +104,7 @@ def build_profile(
     found = profile(table, about, personal=hidden, key=key_of_project(), scores=scores, progress=report)
     write_profile(found, to or Path(f'{table.stem}.profile'))
 
-# %% ../nbs/lib/78_cli_profile.ipynb #65fb14dd
+# %% ../nbs/lib/78_cli_profile.ipynb #2b4b9c66
 @profile_app.command('show')
 def show_profile(
     profiles: Annotated[list[Path], typer.Argument(help='Files of `profile build`, or of whylogs.')],
@@ -139,7 +139,7 @@ def show_profile(
         figure.savefig(picture, bbox_inches='tight')
         print(f'wrote {picture}', file=sys.stderr)
 
-
+# %% ../nbs/lib/78_cli_profile.ipynb #8cb9073d
 @profile_app.command('merge')
 def merge_profiles(
     profiles: Annotated[list[Path], typer.Argument(help='Files of profiles of the same columns.')],

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from .figures import Panel, Trend, percent
+from .figures import Panel, percent
 from .profile_file import COUNTS, TYPES, Component
 from mlops_nb.sketch import (
     Distinct,
@@ -30,6 +30,7 @@ from mlops_nb.sketch import (
     quantiles_of,
 )
 from .texts import frequent_texts, text_coupons
+from .trends import Trend
 
 Array: TypeAlias = pa.Array | pa.ChunkedArray
 Components: TypeAlias = dict[str, Component]

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['REFERENCE', 'BATCH', 'ALARM', 'PALETTE', 'INK', 'FAINT', 'FONT', 'MOST', 'CELL', 'SPARK', 'WIDE', 'label', 'percent',
-           'compact', 'png', 'new_figure', 'svg', 'Panel', 'common_top', 'overlay', 'spark', 'Trend', 'trend', 'Mark',
-           'timeline', 'Dot', 'intervals']
+           'compact', 'png', 'new_figure', 'svg', 'Panel', 'grid_of', 'common_top', 'write_title', 'plain_scales',
+           'overlay', 'spark', 'Mark', 'timeline', 'Dot', 'intervals']
 
 # %% ../nbs/lib/01_figures.ipynb #05832282
 REFERENCE, BATCH, ALARM = '#56B4E9', '#0072B2', '#D55E00'  # sky blue, blue, vermilion of Okabe and Ito
@@ -162,7 +162,7 @@ MOST = 60  # panels, lines or dots that one figure draws
 CELL = (3.3, 1.75)  # width and height of a panel, inches
 
 
-def _grid(count: int, columns: int, *, head: float) -> tuple[Figure, list[Axes]]:
+def grid_of(count: int, columns: int, *, head: float) -> tuple[Figure, list[Axes]]:
     "A figure with room for a line of text on top, and its panels."
     columns = max(1, min(columns, count))
     rows = -(-count // columns)
@@ -184,7 +184,7 @@ def common_top(
     return min(peaks[-1], 2 * peaks[len(peaks) // 2]) or peaks[-1] or 1.0
 
 # %% ../nbs/lib/01_figures.ipynb #c8369cd1
-def _title(axes: Axes, panel: Panel) -> None:
+def write_title(axes: Axes, panel: Panel) -> None:
     "Name, verdict in words and colour, and the note."
     verdict = ' ▲ drifted' if panel.drifted else ''
     axes.annotate(
@@ -201,7 +201,7 @@ def _title(axes: Axes, panel: Panel) -> None:
         axes.plot([-0.14, -0.14], [0, 1.3], color=ALARM, lw=2.5, transform=axes.transAxes, clip_on=False)
 
 # %% ../nbs/lib/01_figures.ipynb #ba69f3b9
-def _scales(
+def plain_scales(
     axes: Axes, *, x: Callable[[float], str] | None = None, y: Callable[[float], str] | None = None
 ) -> None:
     "Small figures along the axes and a faint line at the bottom, nothing else."
@@ -248,7 +248,7 @@ def _draw_number(axes: Axes, panel: Panel, top: float) -> None:
     if len(widths) == 1:
         axes.set_xticks([(panel.edges[0] + panel.edges[1]) / 2])
     axes.yaxis.set_major_locator(MaxNLocator(3))
-    _scales(axes, x=compact, y=lambda share: f'{100 * share:.3g}%' if share else '')
+    plain_scales(axes, x=compact, y=lambda share: f'{100 * share:.3g}%' if share else '')
 
 # %% ../nbs/lib/01_figures.ipynb #c20aab55
 def _draw_category(axes: Axes, panel: Panel, top: float) -> None:
@@ -281,11 +281,11 @@ def overlay(
 ) -> Figure:
     "Small multiples on one scale: each column of a batch over its reference, the drifted ones marked."
     shown = list(panels[:MOST])
-    figure, axes = _grid(len(shown), columns, head=0.34) if shown else (new_figure(CELL[0], 0.5), [])
+    figure, axes = grid_of(len(shown), columns, head=0.34) if shown else (new_figure(CELL[0], 0.5), [])
     for kind, draw in (('number', _draw_number), ('category', _draw_category)):
         chosen = [(a, panel) for a, panel in zip(axes, shown, strict=True) if panel.kind == kind]
         for a, panel in chosen:
-            _title(a, panel)
+            write_title(a, panel)
             draw(a, panel, common_top([p for _, p in chosen]))
     words = [(label(names[1], 30), '—' if any(len(p.reference) for p in shown) else '■', BATCH)]
     if any(len(p.reference) for p in shown):
@@ -322,70 +322,6 @@ def spark(panel: Panel) -> str:  # standalone SVG, also fit to stand in a table'
     else:
         add(panel.batch, color=BATCH, fill=True, lw=0)
     return svg(figure, title=panel.title)
-
-# %% ../nbs/lib/01_figures.ipynb #dad0b63e
-@dataclass(frozen=True, kw_only=True)
-class Trend:
-    "One column over batches."
-
-    title: str  # the column's name
-    kind: Literal['number', 'category']
-    lines: Mapping[str, Sequence[float]]  # numbers: five quantiles, ascending; categories: share of each
-    note: str = ''  # a short sentence under the title
-
-    def __post_init__(self) -> None:
-        if self.kind == 'number' and len(self.lines) != 5:
-            raise ValueError(f'trend {label(self.title)!r} has {len(self.lines)} lines; expected 5 quantiles')
-
-
-def _draw_trend(axes: Axes, column: Trend) -> None:
-    "Bands around the middle, or a line for each category with its name behind it."
-    lines = [*column.lines.values()]
-    style: dict[str, Any] = {'clip_on': False, 'color': BATCH, 'ms': 2, 'lw': 1.4}
-    batches = range(len(lines[0]))
-    if column.kind == 'number':
-        for outer, alpha in ((0, 0.25), (1, 0.5)):
-            axes.fill_between(batches, lines[outer], lines[4 - outer], color=REFERENCE, alpha=alpha, lw=0)
-        axes.plot(batches, lines[2], '-o', **style | {'color': INK})
-        _scales(axes, y=compact)
-    else:
-        for i, shares in enumerate(lines):
-            axes.plot(batches, shares, '-o', alpha=1 - 0.18 * i, **style)
-        _scales(axes, y=lambda share: f'{100 * share:.3g}%')
-        ends = sorted(
-            (shares[-1], name) for name, shares in column.lines.items() if math.isfinite(shares[-1])
-        )
-        low, high = axes.get_ylim()
-        at = -math.inf
-        for share, name in ends:
-            at = max(share, at + 0.13 * (high - low))
-            axes.annotate(label(name, 12), (batches[-1], at), xytext=(4, 0), fontsize=6.5, color=INK,
-                          va='center', textcoords='offset points', parse_math=False)  # fmt: skip
-
-# %% ../nbs/lib/01_figures.ipynb #c3548629
-def trend(
-    batches: Sequence[str],  # names, in order
-    columns: Sequence[Trend],  # in the order they are drawn
-) -> Figure:
-    "Small multiples: each column over the batches."
-    from matplotlib.ticker import MaxNLocator
-
-    shown = list(columns[:MOST])
-    figure, axes = _grid(len(shown), 3, head=0.34) if shown else (new_figure(CELL[0], 0.5), [])
-    for one, column in zip(axes, shown, strict=True):
-        _title(one, Panel(title=column.title, kind='category', batch=[0], labels=[''], note=column.note))
-        left, bottom, width, height = one.get_position().bounds
-        one.set_position((left, bottom, width * (0.97 if column.kind == 'number' else 0.83), height))
-        _draw_trend(one, column)
-        one.yaxis.set_major_locator(MaxNLocator(3))
-        places = sorted({0, (len(batches) - 1) // 2, len(batches) - 1})
-        one.set_xticks(places, [label(batches[i], 10) for i in places], parse_math=False)
-    words = 'middle, middle half and middle nine tenths of numbers; shares of the most frequent categories'
-    more = f'; {len(columns) - len(shown)} more columns are not drawn' if len(columns) > len(shown) else ''
-    text = words + more if shown else 'nothing to draw'
-    place = 0.14 / figure.get_figwidth(), 1 - 0.2 / figure.get_figheight()
-    figure.text(*place, text, color=FAINT, fontsize=8, wrap=True)
-    return figure
 
 # %% ../nbs/lib/01_figures.ipynb #7bf490d9
 @dataclass(frozen=True)
@@ -425,7 +361,7 @@ def _draw_line(axes: Axes, name: str, values: Sequence[float | None], alarms: Se
     axes.set(xlim=(-0.4, len(known) - 0.6))
     axes.margins(y=0.15)
     axes.yaxis.set_major_locator(MaxNLocator(3))
-    _scales(axes, y=compact)
+    plain_scales(axes, y=compact)
 
 # %% ../nbs/lib/01_figures.ipynb #6a18ad63
 WIDE = 7.2  # width of a timeline and of intervals, inches
@@ -559,5 +495,5 @@ def intervals(
     head = (label(title, 90) if title else '') + more
     figure.text(0.02, 1 - 0.2 / height, head, fontsize=9, color=INK, parse_math=False)
     axes.set(yticks=[], ylim=(max(len(shown), 1) - 0.4, -0.6))
-    _scales(axes, x=lambda x: f'{100 * x:.3g}%' if share else compact(x))
+    plain_scales(axes, x=lambda x: f'{100 * x:.3g}%' if share else compact(x))
     return figure

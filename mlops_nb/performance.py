@@ -137,7 +137,7 @@ def regression(
         metrics['r2'] = 1 - np.square(errors).sum() / spread
     return {name: float(value) for name, value in metrics.items()}
 
-# %% ../nbs/lib/33_performance.ipynb #595a6337
+# %% ../nbs/lib/33_performance.ipynb #bac481a7
 @dataclass(frozen=True, eq=False)
 class Weighted:
     "Scores in ascending order, each once, and how many rows of either truth each stands for."
@@ -158,7 +158,7 @@ def scores_of(column: ColumnProfile) -> tuple[NDArray[np.float64], NDArray[np.fl
     values, first = np.unique(items, return_index=True)
     return values, np.add.reduceat(np.diff(below, prepend=0), first).astype(float) if len(values) else values
 
-
+# %% ../nbs/lib/33_performance.ipynb #e401b22d
 def by_truth(
     profile: Profile,
     score: str,  # a column of probabilities
@@ -179,7 +179,7 @@ def by_truth(
         count[np.searchsorted(values, own)] = rows
     return Weighted(values, counts[0], counts[1])
 
-# %% ../nbs/lib/33_performance.ipynb #d994d02c
+# %% ../nbs/lib/33_performance.ipynb #cd450e83
 def calibration_of(
     weighted: Weighted,
     *,
@@ -192,7 +192,7 @@ def calibration_of(
     score, positive, count = (one[sums[2] > 0] for one in sums)
     return np.column_stack([score / count, positive / count, count])
 
-
+# %% ../nbs/lib/33_performance.ipynb #d2e38a14
 def weighted_metrics(
     weighted: Weighted,
     *,
@@ -217,7 +217,7 @@ def weighted_metrics(
         }  # fmt: skip
     return {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
 
-
+# %% ../nbs/lib/33_performance.ipynb #08f6f867
 def profiled_classification(
     profile: Profile,
     score: str,  # a column of probabilities

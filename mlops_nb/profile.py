@@ -26,8 +26,9 @@ from mlops_nb.column import (
 from .companions import MARK, bucketed
 from .core import NotFoundError, UsageError, choices
 from .discreet import discreet_components
-from .figures import Panel, compact, label, overlay, percent, spark, trend
+from .figures import Panel, compact, label, overlay, percent, spark
 from .profile_file import Content, pack_file, unpack_file
+from .trends import trend
 
 if TYPE_CHECKING:
     import pandas as pd
