@@ -184,20 +184,20 @@ def common_top(
     return min(peaks[-1], 2 * peaks[len(peaks) // 2]) or peaks[-1] or 1.0
 
 # %% ../nbs/lib/01_figures.ipynb #c8369cd1
-def write_title(axes: Axes, panel: Panel) -> None:
+def write_title(axes: Axes, title: str, *, note: str, drifted: bool = False) -> None:
     "Name, verdict in words and colour, and the note."
-    verdict = ' ▲ drifted' if panel.drifted else ''
+    verdict = ' ▲ drifted' if drifted else ''
     axes.annotate(
-        label(panel.title, 36 - len(verdict)) + verdict, (0, 1), xytext=(0, 15), fontsize=9, parse_math=False,
-        textcoords='offset points', xycoords='axes fraction', color=ALARM if panel.drifted else INK,
-        fontweight='bold' if panel.drifted else 'normal',
+        label(title, 36 - len(verdict)) + verdict, (0, 1), xytext=(0, 15), fontsize=9, parse_math=False,
+        textcoords='offset points', xycoords='axes fraction', color=ALARM if drifted else INK,
+        fontweight='bold' if drifted else 'normal',
     )  # fmt: skip
-    if panel.note:
+    if note:
         axes.annotate(
-            label(panel.note, 56), (0, 1), xytext=(0, 5), fontsize=6.5, color=FAINT, parse_math=False,
+            label(note, 56), (0, 1), xytext=(0, 5), fontsize=6.5, color=FAINT, parse_math=False,
             textcoords='offset points', xycoords='axes fraction',
         )  # fmt: skip
-    if panel.drifted:
+    if drifted:
         axes.plot([-0.14, -0.14], [0, 1.3], color=ALARM, lw=2.5, transform=axes.transAxes, clip_on=False)
 
 # %% ../nbs/lib/01_figures.ipynb #ba69f3b9
@@ -285,7 +285,7 @@ def overlay(
     for kind, draw in (('number', _draw_number), ('category', _draw_category)):
         chosen = [(a, panel) for a, panel in zip(axes, shown, strict=True) if panel.kind == kind]
         for a, panel in chosen:
-            write_title(a, panel)
+            write_title(a, panel.title, note=panel.note, drifted=panel.drifted)
             draw(a, panel, common_top([p for _, p in chosen]))
     words = [(label(names[1], 30), '—' if any(len(p.reference) for p in shown) else '■', BATCH)]
     if any(len(p.reference) for p in shown):

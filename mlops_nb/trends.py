@@ -17,7 +17,6 @@ from mlops_nb.figures import (
     INK,
     MOST,
     REFERENCE,
-    Panel,
     compact,
     grid_of,
     label,
@@ -84,7 +83,7 @@ def trend(
     shown = list(columns[:MOST])
     figure, axes = grid_of(len(shown), 3, head=0.34) if shown else (new_figure(CELL[0], 0.5), [])
     for one, column in zip(axes, shown, strict=True):
-        write_title(one, Panel(title=column.title, kind='category', batch=[0], labels=[''], note=column.note))
+        write_title(one, column.title, note=column.note)
         left, bottom, width, height = one.get_position().bounds
         one.set_position((left, bottom, width * (0.97 if column.kind == 'number' else 0.83), height))
         draw_trend(one, column)
