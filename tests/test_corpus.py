@@ -16,7 +16,7 @@ from mlops_nb.notebook import read_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = sorted((ROOT / 'tests' / 'corpus').glob('*.ipynb'))
-DOCUMENTED = ROOT / 'nbs' / 'lib' / '35_shell.ipynb'
+DOCUMENTED = ROOT / 'nbs' / 'lib' / '315_shell.ipynb'
 
 ENOUGH = 0.95
 # write to descriptors, which a kernel reads by the way: at what place among the displays is chance
