@@ -592,6 +592,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'mlops_nb.hold.descriptors_kept': ('lib/hold.html#descriptors_kept', 'mlops_nb/hold.py'),
                                'mlops_nb.hold.find_held': ('lib/hold.html#find_held', 'mlops_nb/hold.py'),
                                'mlops_nb.hold.forget_dead': ('lib/hold.html#forget_dead', 'mlops_nb/hold.py'),
+                               'mlops_nb.hold.heard_to_the_end': ('lib/hold.html#heard_to_the_end', 'mlops_nb/hold.py'),
                                'mlops_nb.hold.held_folder': ('lib/hold.html#held_folder', 'mlops_nb/hold.py'),
                                'mlops_nb.hold.how_to_go_on': ('lib/hold.html#how_to_go_on', 'mlops_nb/hold.py'),
                                'mlops_nb.hold.is_alive': ('lib/hold.html#is_alive', 'mlops_nb/hold.py'),
