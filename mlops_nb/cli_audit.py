@@ -22,7 +22,7 @@ __all__ = ['audit_app', 'Paths', 'audit', 'witnesses', 'verify_chain', 'export_c
 
 # %% ../nbs/lib/760_cli_audit.ipynb #6d96a75e
 audit_app = application(
-    'Who did what, when and why, in a chain that shows when somebody edits it. Example: mlops-nb audit --limit 5'
+    'Who did what, when and why, in a chain that shows edits. Example: mlops-nb audit --limit 5'
 )
 
 

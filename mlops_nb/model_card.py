@@ -322,7 +322,7 @@ def _pages(version: ModelVersion, about: Mapping[str, Any]) -> list[str]:
     metrics = [[name, figure(value), ends.get(name, '')] for name, value in sorted(about['metrics'].items())]
     tables = [*_worst(about['gates']), *(shown_table(t, kept) for t, kept in about['tables'].items())]
     return [
-        f'# {answer(str(version), about["gates"])}\n\n{lines["purpose"] or "No notebook says what it is for."}',
+        f'# {answer(str(version), about["gates"])}\n\n{lines["purpose"] or "Nobody says what it is for."}',
         '## Gates\n\n' + _markdown(['gate', 'rule', 'found', 'interval', 'verdict'], gates),
         '## Figures\n\n' + _markdown(['metric', 'value', '95 % interval'], metrics),
         *(f'## {table["title"]}\n\n' + _markdown(table['columns'], table['rows']) for table in tables),

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from .artifact import from_arrow, from_parquet, load_model
 from .audit import entries
 from .core import CorruptError, NotFoundError, RefusedError, Settings, UsageError, choices
-from .gates import GateResult
+from .outcome import GateResult, gate_result
 from .own_code import OwnTypes, find_own
 from .signature import Signature, read_signature
 from .store import Store, alias, get_alias, model_version
@@ -146,7 +146,7 @@ def from_row(
     kept = {name: value for name, value in row.items() if name != 'file'}
     texts = {name: row.get(name) or '' for name in ('run', 'record', 'card')}
     kept |= {'digest': row['file'], 'datasets': tuple(row['datasets']), **texts}
-    return ModelVersion(**{**kept, 'gates': tuple(GateResult(**gate) for gate in row['gates'])}, store=store)
+    return ModelVersion(**{**kept, 'gates': tuple(map(gate_result, row['gates']))}, store=store)
 
 # %% ../nbs/lib/440_models.ipynb #cc25934c
 def find_version(

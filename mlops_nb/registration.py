@@ -9,7 +9,6 @@ import json
 import math
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from functools import cache
 from importlib.metadata import distributions, version as package_version
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,6 @@ from .artifact import dump_model, model_types, to_parquet
 from .audit import append, head, note_settings
 from .core import NotFoundError, UsageError, canonical_json, now
 from .data import find
-from .gates import GateResult
 from .lineage import link
 from .model_card import Prose, draft_card, finish_card, prose, table_rows
 from mlops_nb.models import (
@@ -32,6 +30,7 @@ from mlops_nb.models import (
     model_name,
     trusted_types,
 )
+from .outcome import GateResult, plain
 from .own_code import project_code
 from .signature import behaviour, fingerprint, shuffled, signature
 from .store import Store, model_version, name_file
@@ -222,7 +221,7 @@ def register(
     at, who = now(), store.settings.user
     said = {
         **observed(estimator, sample), 'kind': type(estimator).__name__, 'how': format, 'types': list(types),
-        'metrics': numbers(metrics), 'gates': list(map(asdict, gates)), 'data': data_facts(store, datasets),
+        'metrics': numbers(metrics), 'gates': list(map(plain, gates)), 'data': data_facts(store, datasets),
         'intervals': {name: list(map(float, ends)) for name, ends in (intervals or {}).items()},
         'tables': {title: table_rows(frame) for title, frame in (tables or {}).items()}, 'run': run,
     }  # fmt: skip

@@ -13,13 +13,14 @@ import sqlalchemy as sa
 
 from .audit import Entry, append, entries, entries_of, note_settings
 from .core import ConflictError, NotFoundError, RefusedError, Settings, UsageError, allowed
-from .gates import GateResult, evaluate
+from .gates import standing
 from mlops_nb.models import (
     ModelVersion as ModelVersion,
     load_version as load_version,
     model_name,
     versions as versions,
 )
+from .outcome import GateResult
 from .registration import register as register
 from .store import Store, alias as alias_table, get_alias, model_version, move_alias
 
@@ -33,7 +34,15 @@ def failed_gates(
     version: ModelVersion,
 ) -> tuple[GateResult, ...]:  # empty: it may be promoted
     "The gates that a version does not pass."
-    asked = evaluate(settings, version.model, version.metrics) if version.model in settings.models else ()
+    if version.model not in settings.models:
+        return tuple(gate for gate in version.gates if not gate.passed)
+    with version.store.read() as connection:
+        pointed = get_alias(connection, 'model', version.model, 'champion')
+    champion = f'{version.model}@{pointed[0]}' if pointed else ''
+    asked = standing(
+        settings, version.model, version.metrics, results=version.gates,
+        champion=None if champion == str(version) else champion,
+    )  # fmt: skip
     names = {gate.name for gate in asked}
     own = (gate for gate in version.gates if gate.name not in names)
     return tuple(gate for gate in (*asked, *own) if not gate.passed)
