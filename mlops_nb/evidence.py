@@ -99,6 +99,11 @@ class Evidence:
         need(rows, filter(None, [column]))
         return blocks_of(rows[column]) if column else blocks_of_rows(rows)
 
+    @property
+    def used(self) -> list[str]:
+        "The columns that are no property of a row: truth, scores, time and group."
+        return [self.truth, self.time, self.group, *_listed(self.score), *_listed(self.champion)]
+
     @cached_property
     def own(self) -> Predictions:
         "The model's predictions."
@@ -125,8 +130,8 @@ def _figure(
         value - (more.get('champion') or 0), resampled, blocks, confidence=rule.confidence or 0.95
     )
     if interval is None and rule.confidence is not None:
-        few = blocks.count < FEWEST
-        why = f'found {blocks.count} {blocks.of}s; expected at least {FEWEST}'
+        few = blocks.present < FEWEST
+        why = f'found {blocks.present} {blocks.of}s; expected at least {FEWEST}'
         why = why if few else 'found resamples that define no value'
         note = f'{why}, to say how far it could vary{"; " if note else ""}{note}'
         return Measured(value=value, note=note, answer='cannot tell', **more)
@@ -251,18 +256,20 @@ def _named(rule: Rule, evidence: Evidence) -> Measured:
         interval, answer = _slice(rule, values[:, i], blocks, tried=tried)
         value = float(values[0, i]) if math.isfinite(values[0, i]) else None
         judged.append(SliceResult(where[one], int(size[one]), quantity.name, value, interval, answer))
-    return _worst(judged, rule, rows=rows, note=note)
+    side = METRICS[quantity.name]
+    judged.sort(key=lambda one: -math.inf if one.value is None else side * one.value)
+    return _worst(judged, rows=rows, note=note)
 
-# %% ../nbs/lib/480_evidence.ipynb #8ff9f87e
-def _worst(judged: Sequence[SliceResult], rule: Rule, *, rows: int, note: str) -> Measured:
+# %% ../nbs/lib/480_evidence.ipynb #04c90b63
+def _worst(
+    judged: Sequence[SliceResult],  # the worst first
+    *,
+    rows: int,
+    note: str,
+) -> Measured:
     "What slices say together."
-    better = METRICS[rule.quantity.name]
     order: dict[Verdict | None, int] = {'failed': 0, 'cannot tell': 1, 'passed': 2}
-
-    def place(one: SliceResult) -> tuple[int, float]:
-        return order[one.verdict], better * one.value if one.value is not None else -math.inf
-
-    ranked = sorted(judged, key=place)
+    ranked = sorted(judged, key=lambda one: order[one.verdict])
     first = ranked[0]
     note = f'{first.name}, {first.rows:,} rows{"; " if note else ""}{note}'
     return Measured(
@@ -274,18 +281,11 @@ def _worst(judged: Sequence[SliceResult], rule: Rule, *, rows: int, note: str) -
         answer=first.verdict,
     )
 
-# %% ../nbs/lib/480_evidence.ipynb #dc67b3de
+# %% ../nbs/lib/480_evidence.ipynb #97693e0b
 def _searched(rule: Rule, evidence: Evidence) -> Measured:
     "The worst slice that a search finds."
     quantity, rows = rule.quantity, evidence.rows
-    used = {
-        evidence.truth,
-        evidence.time,
-        evidence.group,
-        *_listed(evidence.score),
-        *_listed(evidence.champion),
-    }
-    columns = list(evidence.cut_by) or columns_to_cut(rows, sorted(used))
+    columns = list(evidence.cut_by) or columns_to_cut(rows, evidence.used)
     smallest = int(quantity.level or 200)
     found = search(
         rows, columns, metric=quantity.name, predictions=evidence.own, blocks=evidence.blocks,
@@ -293,12 +293,12 @@ def _searched(rule: Rule, evidence: Evidence) -> Measured:
     )  # fmt: skip
     note = f'{found.tried:,} slices of {", ".join(columns)} with at least {smallest} rows were tried'
     judged = []
-    for one in found.worst:
+    for one in dict.fromkeys([*found.worst, *([found.lowest] if found.lowest else [])]):
         known = one.interval is not None or rule.confidence is None
         bad = known and verdict(rule, one.value, one.interval) == 'failed'
         fine = one.value is not None and rule.holds(one.value)
         judged.append(replace(one, verdict='passed' if fine else 'failed' if bad else 'cannot tell'))
-    return _worst(judged, rule, rows=len(rows), note=note) if judged else Measured(note=note, rows=len(rows))
+    return _worst(judged, rows=len(rows), note=note) if judged else Measured(note=note, rows=len(rows))
 
 # %% ../nbs/lib/480_evidence.ipynb #d24019dc
 def _behaves(rule: Rule, evidence: Evidence) -> Measured:

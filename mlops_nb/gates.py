@@ -11,11 +11,12 @@ from dataclasses import replace
 
 from .core import Settings, choices, read_rule
 from .evidence import Evidence, Measured, measure, verdict
+from .measures import OF_TASK
 from .outcome import GateResult, Verdict
-from .rule import METRICS, Rule
+from .rule import METRICS, Quantity, Rule
 
 # %% auto #0
-__all__ = ['judge', 'from_metrics', 'check', 'evaluate', 'standing']
+__all__ = ['judge', 'from_metrics', 'check', 'evaluate', 'intervals', 'standing']
 
 # %% ../nbs/lib/400_gates.ipynb #750cb2ec
 def _number(value: float, kind: str = '') -> str:
@@ -97,6 +98,22 @@ def evaluate(
     "Hold a version against its model's gates."
     rules = {name: settings.gates[name] for name in settings.model(model).gates}
     return tuple(check(rule, evidence, name=name, metrics=metrics) for name, rule in rules.items())
+
+# %% ../nbs/lib/400_gates.ipynb #823d2371
+def intervals(
+    evidence: Evidence,
+    names: Iterable[str],  # of metrics; those that rows do not define are left out
+    *,
+    confidence: float = 0.95,
+) -> dict[str, tuple[float, float]]:
+    "The ends of each metric's interval."
+    found = {}
+    for name in names:
+        if name in OF_TASK[evidence.own.task] and name not in ('pinball', 'coverage'):
+            rule = Rule(Quantity('metric', name), '>=', 0.0, confidence=confidence)
+            if interval := measure(rule, evidence).interval:
+                found[name] = (interval.low, interval.high)
+    return found
 
 # %% ../nbs/lib/400_gates.ipynb #07fbbedb
 def _kept(old: GateResult) -> Measured:

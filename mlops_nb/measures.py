@@ -93,9 +93,8 @@ def predictions_of(
             f'found truth of shape {y.shape} and score of shape {p.shape}; expected one of each a row'
         )
     if unfit := int((~(np.isfinite(y) & np.isfinite(p))).sum()):
-        raise UsageError(
-            f'{unfit:,} of {len(y):,} rows have no finite truth or score; leave them out first, and count them'
-        )
+        found = f'{unfit:,} of {len(y):,} rows have no finite truth or score'
+        raise UsageError(f'{found}; leave them out first, and count them')
     return Predictions('regression', y, p)
 
 # %% ../nbs/lib/385_measures.ipynb #bdea466f
@@ -370,4 +369,5 @@ def statistic(
 
 def value_of(found: Statistic, count: int) -> NDArray[np.float64]:  # a value a group
     "The metric on the rows as they are."
-    return found.at(np.ones((1, count)))[0]
+    value: NDArray[np.float64] = found.at(np.ones((1, count)))[0]
+    return value

@@ -37,6 +37,11 @@ class Blocks:
         "The same blocks, for some of the rows."
         return Blocks(self.of, self.number[rows], self.count)
 
+    @property
+    def present(self) -> int:
+        "How many of the blocks these rows are in: a slice may be in few."
+        return len(np.unique(self.number))
+
 # %% ../nbs/lib/380_resample.ipynb #416234cc
 def blocks_of(
     values: pd.Series,  # when each row happened, or its group
@@ -93,7 +98,7 @@ def interval_of(
 
     found = np.asarray(resampled, dtype=float)
     known = np.sort(found[np.isfinite(found)])
-    count = blocks.count
+    count = blocks.present
     if count < FEWEST or not np.isfinite(value) or len(known) < 0.95 * len(found):
         return None
     below = (np.searchsorted(known, value, 'left') + np.searchsorted(known, value, 'right')) / 2 / len(known)
