@@ -799,6 +799,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'mlops_nb.page.output_html': ('lib/page.html#output_html', 'mlops_nb/page.py'),
                                'mlops_nb.page.page_cell': ('lib/page.html#page_cell', 'mlops_nb/page.py'),
                                'mlops_nb.page.picture_html': ('lib/page.html#picture_html', 'mlops_nb/page.py'),
+                               'mlops_nb.page.python_html': ('lib/page.html#python_html', 'mlops_nb/page.py'),
                                'mlops_nb.page.render': ('lib/page.html#render', 'mlops_nb/page.py'),
                                'mlops_nb.page.rich_html': ('lib/page.html#rich_html', 'mlops_nb/page.py'),
                                'mlops_nb.page.safe_attribute': ('lib/page.html#safe_attribute', 'mlops_nb/page.py'),
