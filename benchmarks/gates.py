@@ -50,6 +50,7 @@ FAIR = [gate for gate in GATES if '(origin)' in gate]
 RANKED = ['roc_auc >= 0.60', 'roc_auc >= champion - 0.005', 'overfit(roc_auc) <= 0.15']
 REPEATS = 40
 THRESHOLD = 0.3
+ALPHA = 0.99  # of sliceline's score: how much more errors count than rows
 
 
 def autumn() -> Evidence:
@@ -168,7 +169,7 @@ def sliceline(evidence: Evidence, table: pd.DataFrame) -> tuple[float, dict[str,
     from sliceline.slicefinder import Slicefinder
 
     wrong = (evidence.own.said != evidence.own.truth).astype(float)
-    finder = Slicefinder(alpha=0.95, k=1, max_l=3, min_sup=200, verbose=False)
+    finder = Slicefinder(alpha=ALPHA, k=1, max_l=3, min_sup=200, verbose=False)
     seconds, _ = timed(lambda: finder.fit(table, wrong))
     best = finder.top_slices_[0]
     return seconds, {
@@ -182,7 +183,7 @@ def searched(evidence: Evidence, table: pd.DataFrame) -> dict[str, str]:
     best: tuple[float, dict[str, str]] = (-np.inf, {})
     for one in every_slice(table):
         error = 1 - metric_of('accuracy', evidence.own, slices=one, rank=rank)
-        score = 0.95 * (error / wrong - 1) - 0.05 * (len(table) / one.rows - 1)
+        score = ALPHA * (error / wrong - 1) - (1 - ALPHA) * (len(table) / one.rows - 1)
         at = int(score.argmax())
         best = max(best, (float(score[at]), dict(one.where[at])), key=lambda pair: pair[0])
     return best[1]
