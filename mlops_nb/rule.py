@@ -70,14 +70,14 @@ class Quantity:
         inside = names or (f'{self.level:g}' if self.level else '')
         return f'{self.name}({inside})' if inside else self.name or self.kind
 
-# %% ../nbs/lib/020_rule.ipynb #8d0c6a50
+# %% ../nbs/lib/020_rule.ipynb #3f601212
 Sign = Literal['>=', '<=', '>', '<']
 UNITS: Final = {
     '': 1, 'B': 1, 'kB': 10**3, 'KB': 10**3, 'MB': 10**6, 'GB': 10**9,
     'KiB': 2**10, 'MiB': 2**20, 'GiB': 2**30,
 }  # fmt: skip
 
-
+# %% ../nbs/lib/020_rule.ipynb #6071f825
 @dataclass(frozen=True)
 class Rule:
     "A sentence of [gates], read."
