@@ -165,8 +165,8 @@ def wanted(
 ) -> dict[str, pa.Table]:  # the rows to commit, by batch; raises UsageError
     "What the batches of an arrival are, together with what is there already."
     dataset, before = contract.dataset, brought(store, contract.dataset)
-    here = [name for name in arrival.batches if name in before]
     version = data.find(store, f'{dataset}@latest') if before else None
+    here = [name for name in arrival.batches if version and name in version.batches]
     there = dict(data.read(store, version, batches=here)) if version and here else {}
     found = {}
     for name, new in arrival.batches.items():
