@@ -60,7 +60,8 @@ _all_ = ['MAIN', 'Part', 'Version', 'check_name', 'find', 'tag']
 
 # %% auto #0
 __all__ = ['Names', 'check_rows', 'Draft', 'draft_of', 'write', 'contract_of', 'commit', 'rows_of', 'read_parts', 'read',
-           'Dataset', 'load', 'versions', 'Changes', 'changes', 'MAIN', 'Part', 'Version', 'check_name', 'find', 'tag']
+           'Dataset', 'load', 'versions', 'Changes', 'compare', 'changes', 'MAIN', 'Part', 'Version', 'check_name',
+           'find', 'tag']
 
 # %% ../nbs/lib/225_data.ipynb #a1917e94
 def check_rows(data: pa.Table | pd.DataFrame, dataset: str, contract: Contract | None) -> pa.Table:
@@ -187,7 +188,7 @@ def _check_expected(before: Version | None, expected: str | None, branch: str) -
             'commit again'
         )
 
-# %% ../nbs/lib/225_data.ipynb #38f69acc
+# %% ../nbs/lib/225_data.ipynb #dc8eca86
 def write(
     store: Store,
     about: Version,  # who, why, on which branch; its number, rows and parts are found here
@@ -365,7 +366,7 @@ def read_parts(
     for part in _needed(store, parts, conditions(where, version.columns)):
         yield part, _read_part(store, version, part, types=types)
 
-# %% ../nbs/lib/225_data.ipynb #631f6931
+# %% ../nbs/lib/225_data.ipynb #3bda2e9f
 def read(
     store: Store,
     version: Version,
@@ -461,7 +462,7 @@ def _sizes(connection: sa.Connection) -> dict[str, int]:
     query = sa.select(v.dataset, v.version, count).join(dataset_part, stands).group_by(v.dataset, v.version)
     return {f'{dataset}@{version}': size for dataset, version, size in connection.execute(query)}
 
-# %% ../nbs/lib/225_data.ipynb #ebcf02eb
+# %% ../nbs/lib/225_data.ipynb #424850cc
 def versions(
     store: Store,
     dataset: str | None = None,  # None: all datasets
@@ -479,7 +480,20 @@ def versions(
     for row in rows:
         at = f'{row["dataset"]}@{row["version"]}'
         row |= {'tags': tags.get(at, ''), 'batches': sizes.get(at, 0)}
-    names = ['dataset', 'version', 'branch', 'batch', 'rows', 'batches', 'tags', 'created_at', 'created_by', 'run', 'source', 'message']
+    names = [
+        'dataset',
+        'version',
+        'branch',
+        'batch',
+        'rows',
+        'batches',
+        'tags',
+        'created_at',
+        'created_by',
+        'run',
+        'source',
+        'message',
+    ]
     return pd.DataFrame(rows, columns=names)
 
 # %% ../nbs/lib/225_data.ipynb #2202e83e
@@ -513,13 +527,8 @@ def _contents(version: Version) -> dict[str, list[str]]:
     return found
 
 
-def changes(
-    store: Store,
-    before: str,  # 'flights@2'
-    after: str,  # 'flights@3'
-) -> Changes:  # raises UsageError, NotFoundError
+def compare(old: Version, new: Version) -> Changes:
     "What changed from one version to another."
-    old, new = find(store, before), find(store, after)
     was, then = (_contents(version) for version in (old, new))
     columns = [
         f'column {n} is {kind}, and was {old.columns.get(n, "not there")}'
@@ -531,3 +540,12 @@ def changes(
     replaced = tuple(batch for batch in then if batch in was and then[batch] != was[batch])
     added, removed = tuple(b for b in then if b not in was), tuple(b for b in was if b not in then)
     return Changes(old, new, added, removed, replaced, tuple(columns))
+
+
+def changes(
+    store: Store,
+    before: str,  # 'flights@2'
+    after: str,  # 'flights@3'
+) -> Changes:  # raises UsageError, NotFoundError
+    "What changed from one version to another, batch by batch."
+    return compare(find(store, before), find(store, after))

@@ -98,7 +98,7 @@ dataset_part = sa.Table(
     sa.Index('ix_dataset_part_file', 'file'),
 )  # fmt: skip
 
-# %% ../nbs/lib/100_store.ipynb #73410676
+# %% ../nbs/lib/100_store.ipynb #8d6688f5
 part_statistics = sa.Table(
     'part_statistics', metadata, _text('digest', key=True), sa.Column('columns', sa.JSON, nullable=False),
 )  # fmt: skip
@@ -293,7 +293,7 @@ def _upgrade(connection: sa.Connection) -> None:
         connection.execute(made_by.insert().values(values))
     write_point('catalogue.upgraded')
 
-# %% ../nbs/lib/100_store.ipynb #15584640
+# %% ../nbs/lib/100_store.ipynb #cb865348
 def _newer(connection: sa.Connection, found: str) -> StoreError:
     "A catalogue of a later release."
     release = connection.scalar(sa.text('SELECT release FROM made_by ORDER BY format DESC LIMIT 1'))
@@ -346,9 +346,13 @@ def name_file(
     kind: str,  # 'part', 'profile', 'model', 'notebook', 'report', 'contract', 'artifact'
     bytes: int,  # its size
 ) -> None:
-    "Name a file in the catalogue; naming it again changes nothing."
-    if connection.scalar(sa.select(file.c.digest).where(file.c.digest == digest)) is None:
+    "Name a file in the catalogue; naming it again changes nothing, but that a part may become an artifact too."
+    here = file.c.digest == digest
+    found = connection.scalar(sa.select(file.c.kind).where(here))
+    if found is None:
         connection.execute(file.insert().values(digest=digest, kind=kind, bytes=bytes, created_at=now()))
+    elif found == 'part' != kind:  # which parts are, the catalogue says elsewhere
+        connection.execute(sa.update(file).where(here).values(kind=kind))
 
 # %% ../nbs/lib/100_store.ipynb #54138bfa
 def _at(kind: str, name: str, label: str) -> sa.ColumnElement[bool]:
