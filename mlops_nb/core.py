@@ -17,12 +17,14 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from .rule import MisreadError, Rule, parse_rule
+
 # %% auto #0
-__all__ = ['WRITE_POINTS', 'MODEL_KEYS', 'STEPS', 'GATE_RULE', 'MlopsError', 'UsageError', 'SettingsError', 'NotFoundError',
-           'ContractError', 'CorruptError', 'ConflictError', 'RefusedError', 'NotebookError', 'StoreError', 'suggest',
-           'choices', 'sha256', 'sha256_file', 'canonical_json', 'now', 'shipped', 'write_point', 'find_root', 'Entry',
+__all__ = ['WRITE_POINTS', 'MODEL_KEYS', 'STEPS', 'MlopsError', 'UsageError', 'SettingsError', 'NotFoundError', 'ContractError',
+           'CorruptError', 'ConflictError', 'RefusedError', 'NotebookError', 'StoreError', 'suggest', 'choices',
+           'sha256', 'sha256_file', 'canonical_json', 'now', 'shipped', 'write_point', 'find_root', 'Entry',
            'read_entries', 'check_names', 'override', 'ModelSettings', 'read_model', 'login_name', 'Settings',
-           'load_settings', 'allowed']
+           'read_rule', 'load_settings', 'allowed']
 
 # %% ../nbs/lib/000_core.ipynb #c32be850
 class MlopsError(Exception):
@@ -445,14 +447,25 @@ def _places(entries: Mapping[str, Mapping[str, Entry]], root: Path) -> tuple[str
     return store, catalogue.value
 
 # %% ../nbs/lib/000_core.ipynb #425d48a7
-GATE_RULE = r'([A-Za-z_][\w.]*)\s*(>=|<=|>|<)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)'
+def read_rule(
+    sentence: str,  # 'roc_auc >= 0.7'
+    *,
+    place: str = '',  # where it stands, for the message
+) -> Rule:  # raises SettingsError
+    "The rule that a gate's sentence says."
+    try:
+        return parse_rule(sentence)
+    except MisreadError as e:
+        expected = (
+            f'expected one of {", ".join(e.allowed)}.' if len(e.allowed) > 1 else f'expected {e.allowed[0]}.'
+        )
+        raise SettingsError(f'{place}{e}; {expected}{suggest(e.word, e.names)}') from None
 
-
+# %% ../nbs/lib/000_core.ipynb #5d1c60aa
 def _rules(entries: Mapping[str, Mapping[str, Entry]]) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
     "Roles and gates, checked."
     for entry in entries['gates'].values():
-        if not re.fullmatch(GATE_RULE, entry.value):
-            raise entry.error('METRIC >= NUMBER (or <=, >, <)')
+        read_rule(entry.value, place=f'{entry.origin}: [gates] {entry.key} is {entry.value!r}: ')
     return (
         {role: entry.names() for role, entry in entries['roles'].items()},
         {name: entry.value for name, entry in entries['gates'].items()},

@@ -9,7 +9,7 @@ import math
 import platform
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +27,9 @@ from mlops_nb.core import (
     choices,
     now,
 )
-from .gates import GateResult, evaluate
+from .gates import standing
 from .lineage import link
+from .outcome import GateResult, gate_result, plain
 from .store import Store, alias, get_alias, model_version, move_alias, name_file
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class ModelVersion:
 def _version(store: Store, row: Mapping[Any, Any]) -> ModelVersion:
     kept = {name: value for name, value in row.items() if name != 'file'}
     kept |= {'digest': row['file'], 'run': row['run'] or '', 'datasets': tuple(row['datasets'])}
-    return ModelVersion(**{**kept, 'gates': tuple(GateResult(**gate) for gate in row['gates'])}, store=store)
+    return ModelVersion(**{**kept, 'gates': tuple(map(gate_result, row['gates']))}, store=store)
 
 # %% ../nbs/lib/410_registry.ipynb #90c335de
 def _environment() -> dict[str, str]:
@@ -141,7 +142,7 @@ def register(
     data = dump_model(estimator, trusted=trusted)
     values = {
         'model': model, 'file': store.put(data), 'metrics': _numbers(metrics),
-        'gates': list(map(asdict, gates)), 'datasets': list(datasets), 'run': run or None,
+        'gates': list(map(plain, gates)), 'datasets': list(datasets), 'run': run or None,
         'created_at': now(), 'created_by': store.settings.user, 'environment': _environment(),
     }  # fmt: skip
     with store.begin() as connection:  # writers take turns: the highest version plus one is free
@@ -224,7 +225,15 @@ def failed_gates(
     version: ModelVersion,
 ) -> tuple[GateResult, ...]:  # empty: it may be promoted
     "The gates that a version does not pass."
-    asked = evaluate(settings, version.model, version.metrics) if version.model in settings.models else ()
+    if version.model not in settings.models:
+        return tuple(gate for gate in version.gates if not gate.passed)
+    with version.store.read() as connection:
+        pointed = get_alias(connection, 'model', version.model, 'champion')
+    champion = f'{version.model}@{pointed[0]}' if pointed else ''
+    asked = standing(
+        settings, version.model, version.metrics, results=version.gates,
+        champion=None if champion == str(version) else champion,
+    )  # fmt: skip
     names = {gate.name for gate in asked}
     own = (gate for gate in version.gates if gate.name not in names)
     return tuple(gate for gate in (*asked, *own) if not gate.passed)
