@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -198,8 +198,8 @@ def commit(
     dataset, versions = contract.dataset, []
     personal = [column.name for column in contract.columns if column.personal]
     for batch, rows in wanted(store, arrival, contract, replace=replace).items():
-        about = {'message': arrival.message, 'run': run}
-        versions.append(data.commit(store, dataset, rows, batch=batch, contract=contract, **about))
+        why: dict[str, Any] = {'message': arrival.message, 'run': run}
+        versions.append(data.commit(store, dataset, rows, batch=batch, contract=contract, **why))
         about, key = {'dataset': dataset, 'batch': batch}, store.settings.profile_key.encode()
         profile = profile_table(rows, about, personal=personal, key=key)
         save_profile(store, profile, dataset=dataset, batch=batch)

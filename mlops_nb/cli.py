@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from .cli_data import data_app, opened
 
+from .cli_data import data_app, opened
 from .cli_exec import PairsCommand, execute
 from .cli_profile import profile_app
 from .cli_run import check, flow, resume, run
@@ -22,7 +22,6 @@ from .core import MlopsError, load_settings
 
 if TYPE_CHECKING:
     import pandas as pd
-
 
 # %% auto #0
 __all__ = ['app', 'review_app', 'models_app', 'runs_app', 'ACTIONS', 'joined', 'list_runs', 'show_run', 'list_reviews',

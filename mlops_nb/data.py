@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
+from . import selection
 from .artifact import to_parquet
 from .contract import Contract, as_table, enforce, parse_contract, to_toml
 from mlops_nb.core import (
@@ -27,16 +28,6 @@ from mlops_nb.core import (
     now,
 )
 from .lineage import link
-from mlops_nb.selection import (
-    Conditions,
-    arrow_type,
-    conditions,
-    expression,
-    keep_statistics,
-    may_hold,
-    read_statistics,
-    statistics_of,
-)
 from .store import Store, alias, dataset_part, dataset_version, name_file
 from mlops_nb.version import (
     MAIN,
@@ -97,7 +88,7 @@ def _misfits(
 
 def _wider(was: str, kind: str) -> bool:
     "Whether a type holds all values of another."
-    types = [arrow_type(name) for name in (was, kind)]
+    types = [selection.arrow_type(name) for name in (was, kind)]
     if None in types:
         return False
     try:
@@ -148,7 +139,7 @@ def draft_of(store: Store, rows: pa.Table, *, dataset: str, batch: str, contract
         dataset, 0, batch, part.rows, (part,), columns, digest if rules else None, now(), store.settings.user
     )
     hidden = [column.name for column in contract.columns if column.personal] if contract else ()
-    return Draft(version, part, sizes, statistics_of(rows, hidden=hidden))
+    return Draft(version, part, sizes, selection.statistics_of(rows, hidden=hidden))
 
 # %% ../nbs/lib/225_data.ipynb #fc872656
 def _standing(connection: sa.Connection, before: Version | None, batch: str) -> list[Part]:
@@ -177,7 +168,7 @@ def _name_files(store: Store, connection: sa.Connection, draft: Draft) -> None:
         if store.size(digest) != size:
             raise CorruptError(f'{digest} has another size than when it was kept. Run: mlops-nb doctor')
         name_file(connection, digest, kind=kind, bytes=size)
-    keep_statistics(connection, draft.part.digest, draft.statistics)
+    selection.keep_statistics(connection, draft.part.digest, draft.statistics)
 
 
 def _check_expected(before: Version | None, expected: str | None, branch: str) -> None:
@@ -188,7 +179,7 @@ def _check_expected(before: Version | None, expected: str | None, branch: str) -
             'commit again'
         )
 
-# %% ../nbs/lib/225_data.ipynb #dc8eca86
+# %% ../nbs/lib/225_data.ipynb #77067be9
 def write(
     store: Store,
     about: Version,  # who, why, on which branch; its number, rows and parts are found here
@@ -336,7 +327,7 @@ def _types(store: Store, version: Version, names: Iterable[str]) -> dict[str, pa
     contract = contract_of(store, version)
     if contract is not None:
         return {name: contract.schema.field(name).type for name in names}
-    return {name: arrow_type(version.columns[name]) for name in names}
+    return {name: selection.arrow_type(version.columns[name]) for name in names}
 
 
 def _needed(store: Store, parts: Sequence[Part], wanted: Any) -> list[Part]:
@@ -344,8 +335,8 @@ def _needed(store: Store, parts: Sequence[Part], wanted: Any) -> list[Part]:
     if not wanted:
         return list(parts)
     with store.read() as connection:
-        known = read_statistics(connection, [part.digest for part in parts])
-    return [part for part in parts if may_hold(known.get(part.digest, {}), wanted)]
+        known = selection.read_statistics(connection, [part.digest for part in parts])
+    return [part for part in parts if selection.may_hold(known.get(part.digest, {}), wanted)]
 
 
 def read_parts(
@@ -354,7 +345,7 @@ def read_parts(
     *,
     columns: Names = None,  # None: all
     batches: Names = None,  # None: all
-    where: Conditions = (),  # parts in which no row can fit them are left out
+    where: selection.Conditions = (),  # parts in which no row can fit them are left out
 ) -> Iterator[tuple[Part, pa.Table]]:  # raises UsageError, NotFoundError, CorruptError, StoreError
     "The parts of a version and all their rows, one after the other, in its order."
     names = _chosen(columns, list(version.columns), 'column')
@@ -363,23 +354,26 @@ def read_parts(
         chosen = set(_chosen(batches, version.batches, 'batch'))
         parts = [part for part in parts if part.batch in chosen]
     types = _types(store, version, names)
-    for part in _needed(store, parts, conditions(where, version.columns)):
+    for part in _needed(store, parts, selection.conditions(where, version.columns)):
         yield part, _read_part(store, version, part, types=types)
 
-# %% ../nbs/lib/225_data.ipynb #3bda2e9f
+# %% ../nbs/lib/225_data.ipynb #a5eb69d5
 def read(
     store: Store,
     version: Version,
     *,
     columns: Names = None,  # None: all
     batches: Names = None,  # None: all
-    where: Conditions = (),  # such as [('carrier', '==', 'AA'), ('time_hour', '>=', '2013-07-04')]
+    where: selection.Conditions = (),  # such as [('carrier', '==', 'AA'), ('time_hour', '>=', '2013-07-04')]
 ) -> Iterator[tuple[str, pa.Table]]:  # raises UsageError, NotFoundError, CorruptError, StoreError
     "The batches of a version and their rows, one after the other, in its order."
-    names, wanted = _chosen(columns, list(version.columns), 'column'), conditions(where, version.columns)
+    names, wanted = (
+        _chosen(columns, list(version.columns), 'column'),
+        selection.conditions(where, version.columns),
+    )
     needed = dict.fromkeys([*names, *(column for column, _, _ in wanted)])
     for part, rows in read_parts(store, version, columns=needed, batches=batches, where=where):
-        yield part.batch, (rows.filter(expression(wanted)) if wanted else rows).select(names)
+        yield part.batch, (rows.filter(selection.expression(wanted)) if wanted else rows).select(names)
 
 # %% ../nbs/lib/225_data.ipynb #f273c5af
 @dataclass(frozen=True, repr=False)
@@ -414,7 +408,9 @@ class Dataset:
     def _repr_html_(self) -> str:
         return self.info._repr_html_()
 
-    def arrow(self, columns: Names = None, batches: Names = None, where: Conditions = ()) -> pa.Table:
+    def arrow(
+        self, columns: Names = None, batches: Names = None, where: selection.Conditions = ()
+    ) -> pa.Table:
         "Its rows as an Arrow table; all columns and batches, or these, or the rows that fit conditions."
         found = [
             rows for _, rows in read(self.store, self.info, columns=columns, batches=batches, where=where)
@@ -424,7 +420,9 @@ class Dataset:
             found = [_as_declared(pa.table({}), _types(self.store, self.info, names))]
         return pa.concat_tables(found)
 
-    def pandas(self, columns: Names = None, batches: Names = None, where: Conditions = ()) -> pd.DataFrame:
+    def pandas(
+        self, columns: Names = None, batches: Names = None, where: selection.Conditions = ()
+    ) -> pd.DataFrame:
         "Its rows as a pandas frame; all columns and batches, or these, or the rows that fit conditions."
         return self.arrow(columns, batches, where).to_pandas()  # type: ignore[no-any-return]
 
@@ -445,10 +443,10 @@ def load(
 # %% ../nbs/lib/225_data.ipynb #36fc50b4
 def _tags(connection: sa.Connection) -> dict[str, str]:
     "The tags of each version, by 'flights@3'."
-    found = dict[str, str]()
+    found: dict[str, list[str]] = {}
     for row in connection.execute(sa.select(alias).filter_by(kind='dataset').order_by('alias')):
-        found[at] = f'{found.get(at := f"{row.name}@{row.version}", "")} {row.alias}'.strip()
-    return found
+        found.setdefault(f'{row.name}@{row.version}', []).append(row.alias)
+    return {at: ' '.join(names) for at, names in found.items()}
 
 
 def _sizes(connection: sa.Connection) -> dict[str, int]:
@@ -462,12 +460,12 @@ def _sizes(connection: sa.Connection) -> dict[str, int]:
     query = sa.select(v.dataset, v.version, count).join(dataset_part, stands).group_by(v.dataset, v.version)
     return {f'{dataset}@{version}': size for dataset, version, size in connection.execute(query)}
 
-# %% ../nbs/lib/225_data.ipynb #424850cc
+# %% ../nbs/lib/225_data.ipynb #cb8fe4c2
 def versions(
     store: Store,
     dataset: str | None = None,  # None: all datasets
 ) -> pd.DataFrame:  # a row a version, the oldest first; raises NotFoundError for a dataset that is not there
-    "Every version: dataset, version, branch, batch, rows, batches, tags, created_at, created_by, run, source, message."
+    "Every version: its number, branch, batch, rows, batches, tags; when, by whom, run, source and why."
     import pandas as pd
 
     query = sa.select(dataset_version).order_by('dataset', 'version')
@@ -480,20 +478,7 @@ def versions(
     for row in rows:
         at = f'{row["dataset"]}@{row["version"]}'
         row |= {'tags': tags.get(at, ''), 'batches': sizes.get(at, 0)}
-    names = [
-        'dataset',
-        'version',
-        'branch',
-        'batch',
-        'rows',
-        'batches',
-        'tags',
-        'created_at',
-        'created_by',
-        'run',
-        'source',
-        'message',
-    ]
+    names = ['dataset', 'version', 'branch', 'batch', 'rows', 'batches', 'tags', 'created_at', 'created_by', 'run', 'source', 'message']
     return pd.DataFrame(rows, columns=names)
 
 # %% ../nbs/lib/225_data.ipynb #2202e83e

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['metadata', 'file', 'alias', 'dataset_version', 'dataset_part', 'part_statistics', 'erasure', 'profile',
            'model_version', 'metric', 'drift_report', 'decision', 'edge', 'made_by', 'audit', 'WAIT', 'FORMAT',
-           'Instant', 'make_engine', 'Store', 'found_format', 'open_store', 'name_file', 'get_alias', 'move_alias',
-           'Finding', 'check', 'collect']
+           'Instant', 'make_engine', 'Placed', 'Store', 'found_format', 'open_store', 'name_file', 'get_alias',
+           'move_alias', 'Finding', 'check', 'collect']
 
 # %% ../nbs/lib/100_store.ipynb #84e7bf50
 class Instant(TypeDecorator[datetime]):
@@ -98,7 +98,7 @@ dataset_part = sa.Table(
     sa.Index('ix_dataset_part_file', 'file'),
 )  # fmt: skip
 
-# %% ../nbs/lib/100_store.ipynb #8d6688f5
+# %% ../nbs/lib/100_store.ipynb #8ab898b7
 part_statistics = sa.Table(
     'part_statistics', metadata, _text('digest', key=True), sa.Column('columns', sa.JSON, nullable=False),
 )  # fmt: skip
@@ -207,21 +207,30 @@ def make_engine(
         sa.event.listen(engine, 'connect', _tune)
     return engine
 
+# %% ../nbs/lib/100_store.ipynb #b709be1e
+def _place(settings: Settings) -> Files | Bucket:
+    "Where the files lie; what is missing of a folder is created."
+    if settings.store_url.startswith('s3://'):
+        from mlops_nb.bucket import Bucket
+
+        return Bucket(settings.store_url, settings.store_endpoint)
+    if '://' in settings.store_url:
+        raise SettingsError(
+            f'found [store] url = {settings.store_url}; expected a folder or s3://BUCKET/PREFIX'
+        )
+    files = Path(settings.store_url, 'files')
+    with disk(settings.store_url):
+        (files / 'tmp').mkdir(parents=True, exist_ok=True)
+        if not os.access(files / 'tmp', os.W_OK):
+            raise PermissionError('it may not be written')
+    return Files(files)
+
 # %% ../nbs/lib/100_store.ipynb #30802c59
 @dataclass(frozen=True)
-class Store:
-    "Files under their SHA-256, and the catalogue that names them."
+class Placed:
+    "Files under their SHA-256, in a folder or a bucket."
 
     place: Files | Bucket
-    settings: Settings
-    engine: sa.Engine
-
-    @property
-    def files(self) -> Path:
-        "The folder of the files; raises UsageError when they lie in an object store."
-        if isinstance(self.place, Files):
-            return self.place.files
-        raise UsageError(f'the files lie in {self.settings.store_url}; expected a store in a folder')
 
     def put(self, data: bytes) -> str:
         "Keep bytes; their SHA-256. Raises StoreError."
@@ -240,12 +249,27 @@ class Store:
         return self.place.size(digest)
 
     def local(self, digest: str) -> AbstractContextManager[Path]:
-        "A path to read a file from while the context lasts, its bytes checked. Raises StoreError, CorruptError."
+        "A path to read a file from for a while, its bytes checked. Raises StoreError, CorruptError."
         return self.place.local(digest)
 
+    @property
+    def files(self) -> Path:
+        "The folder of the files; raises UsageError where it is none."
+        if isinstance(self.place, Files):
+            return self.place.files
+        raise UsageError(f'the files lie in {self.place.url}; expected a store in a folder')
+
     def path(self, digest: str) -> Path:
-        "Where a file lies in a store that is a folder; only its presence is checked. Raises StoreError, UsageError."
+        "Where a file lies in a folder; only its presence is checked. Raises StoreError, UsageError."
         return Files(self.files).path(digest)
+
+# %% ../nbs/lib/100_store.ipynb #47b3a04c
+@dataclass(frozen=True)
+class Store(Placed):
+    "Files under their SHA-256, and the catalogue that names them."
+
+    settings: Settings
+    engine: sa.Engine
 
     @contextmanager
     def begin(self) -> Iterator[sa.Connection]:
@@ -293,7 +317,7 @@ def _upgrade(connection: sa.Connection) -> None:
         connection.execute(made_by.insert().values(values))
     write_point('catalogue.upgraded')
 
-# %% ../nbs/lib/100_store.ipynb #cb865348
+# %% ../nbs/lib/100_store.ipynb #18292367
 def _newer(connection: sa.Connection, found: str) -> StoreError:
     "A catalogue of a later release."
     release = connection.scalar(sa.text('SELECT release FROM made_by ORDER BY format DESC LIMIT 1'))
@@ -303,24 +327,6 @@ def _newer(connection: sa.Connection, found: str) -> StoreError:
     )
 
 
-def _place(settings: Settings) -> Files | Bucket:
-    "Where the files lie; what is missing of a folder is created."
-    if settings.store_url.startswith('s3://'):
-        from mlops_nb.bucket import Bucket
-
-        return Bucket(settings.store_url, settings.store_endpoint)
-    if '://' in settings.store_url:
-        raise SettingsError(
-            f'found [store] url = {settings.store_url}; expected a folder or s3://BUCKET/PREFIX'
-        )
-    files = Path(settings.store_url, 'files')
-    with disk(settings.store_url):
-        (files / 'tmp').mkdir(parents=True, exist_ok=True)
-        if not os.access(files / 'tmp', os.W_OK):
-            raise PermissionError('it may not be written')
-    return Files(files)
-
-# %% ../nbs/lib/100_store.ipynb #18292367
 def open_store(
     settings: Settings,
 ) -> Store:  # raises SettingsError, StoreError
@@ -346,7 +352,7 @@ def name_file(
     kind: str,  # 'part', 'profile', 'model', 'notebook', 'report', 'contract', 'artifact'
     bytes: int,  # its size
 ) -> None:
-    "Name a file in the catalogue; naming it again changes nothing, but that a part may become an artifact too."
+    "Name a file in the catalogue; again changes nothing, but that a part may become an artifact too."
     here = file.c.digest == digest
     found = connection.scalar(sa.select(file.c.kind).where(here))
     if found is None:
