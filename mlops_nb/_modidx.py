@@ -519,6 +519,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'mlops_nb.erase._remaining': ('lib/erase.html#_remaining', 'mlops_nb/erase.py'),
                                 'mlops_nb.erase._row_groups': ('lib/erase.html#_row_groups', 'mlops_nb/erase.py'),
                                 'mlops_nb.erase._scrub': ('lib/erase.html#_scrub', 'mlops_nb/erase.py'),
+                                'mlops_nb.erase._sharing': ('lib/erase.html#_sharing', 'mlops_nb/erase.py'),
                                 'mlops_nb.erase._theirs': ('lib/erase.html#_theirs', 'mlops_nb/erase.py'),
                                 'mlops_nb.erase._wanted': ('lib/erase.html#_wanted', 'mlops_nb/erase.py'),
                                 'mlops_nb.erase._without': ('lib/erase.html#_without', 'mlops_nb/erase.py'),

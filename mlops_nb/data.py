@@ -109,8 +109,8 @@ def _check_fit(
     if misfits := _misfits(before, draft.columns, contract, widen=widen):
         raise ContractError(
             f'batch {draft.batch} does not fit {before}: {"; ".join(misfits)}; expected columns that all '
-            'parts share, or may lack. Correct the batch or the contract, make it another dataset, or ask for '
-            'wider columns with widen=True (--widen)'
+            'parts share, or may lack. Correct the batch or the contract, make it another dataset, or ask '
+            'for wider columns with widen=True (--widen)'
         )
 
 # %% ../nbs/lib/225_data.ipynb #48b90af3
@@ -179,7 +179,7 @@ def _check_expected(before: Version | None, expected: str | None, branch: str) -
             'commit again'
         )
 
-# %% ../nbs/lib/225_data.ipynb #77067be9
+# %% ../nbs/lib/225_data.ipynb #cae5e7ae
 def write(
     store: Store,
     about: Version,  # who, why, on which branch; its number, rows and parts are found here
@@ -357,7 +357,7 @@ def read_parts(
     for part in _needed(store, parts, selection.conditions(where, version.columns)):
         yield part, _read_part(store, version, part, types=types)
 
-# %% ../nbs/lib/225_data.ipynb #a5eb69d5
+# %% ../nbs/lib/225_data.ipynb #d7c88dcc
 def read(
     store: Store,
     version: Version,
@@ -460,7 +460,7 @@ def _sizes(connection: sa.Connection) -> dict[str, int]:
     query = sa.select(v.dataset, v.version, count).join(dataset_part, stands).group_by(v.dataset, v.version)
     return {f'{dataset}@{version}': size for dataset, version, size in connection.execute(query)}
 
-# %% ../nbs/lib/225_data.ipynb #cb8fe4c2
+# %% ../nbs/lib/225_data.ipynb #52813380
 def versions(
     store: Store,
     dataset: str | None = None,  # None: all datasets
@@ -478,8 +478,9 @@ def versions(
     for row in rows:
         at = f'{row["dataset"]}@{row["version"]}'
         row |= {'tags': tags.get(at, ''), 'batches': sizes.get(at, 0)}
-    names = ['dataset', 'version', 'branch', 'batch', 'rows', 'batches', 'tags', 'created_at', 'created_by', 'run', 'source', 'message']
-    return pd.DataFrame(rows, columns=names)
+    first = 'dataset', 'version', 'branch', 'batch', 'rows', 'batches', 'tags'
+    names = *first, 'created_at', 'created_by', 'run', 'source', 'message'
+    return pd.DataFrame(rows, columns=list(names))
 
 # %% ../nbs/lib/225_data.ipynb #2202e83e
 @dataclass(frozen=True, repr=False)
