@@ -179,7 +179,7 @@ def _check_expected(before: Version | None, expected: str | None, branch: str) -
             'commit again'
         )
 
-# %% ../nbs/lib/225_data.ipynb #cae5e7ae
+# %% ../nbs/lib/225_data.ipynb #89eb6cfa
 def write(
     store: Store,
     about: Version,  # who, why, on which branch; its number, rows and parts are found here
@@ -357,7 +357,7 @@ def read_parts(
     for part in _needed(store, parts, selection.conditions(where, version.columns)):
         yield part, _read_part(store, version, part, types=types)
 
-# %% ../nbs/lib/225_data.ipynb #d7c88dcc
+# %% ../nbs/lib/225_data.ipynb #dad331e3
 def read(
     store: Store,
     version: Version,
@@ -460,7 +460,7 @@ def _sizes(connection: sa.Connection) -> dict[str, int]:
     query = sa.select(v.dataset, v.version, count).join(dataset_part, stands).group_by(v.dataset, v.version)
     return {f'{dataset}@{version}': size for dataset, version, size in connection.execute(query)}
 
-# %% ../nbs/lib/225_data.ipynb #52813380
+# %% ../nbs/lib/225_data.ipynb #aacccaa9
 def versions(
     store: Store,
     dataset: str | None = None,  # None: all datasets

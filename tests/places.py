@@ -1,4 +1,4 @@
-"""The places in which a store can lie: a folder with SQLite, and a bucket of a real S3 server with PostgreSQL."""
+"""Where a store can lie: in a folder, with SQLite, or in a bucket of a real S3 server, with PostgreSQL."""
 
 from __future__ import annotations
 

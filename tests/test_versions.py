@@ -1,4 +1,4 @@
-"""Versions in a folder with SQLite and in a bucket with PostgreSQL: branches, times, filters, diffs, erasing."""
+"""Versions in a folder with SQLite, and in a bucket with PostgreSQL: branches, filters, diffs, erasing."""
 
 from __future__ import annotations
 
@@ -178,10 +178,10 @@ def test_a_part_that_was_tampered_with_or_is_gone_is_named(store: Store) -> None
     parts = [commit(store, 'rows', small(number), batch=f'b{number}').parts for number in (1, 2)]
     kept = {one.digest: one for one in store.place.everything()}
     damage(store, parts[0][0].digest)
-    with pytest.raises(CorruptError, match='rows@1, batch b1: .* is damaged'):
+    with pytest.raises(CorruptError, match=r'rows@1, batch b1: .* is damaged'):
         load(store, 'rows@1').arrow()
     store.place.remove(kept[parts[1][1].digest])
-    with pytest.raises(StoreError, match='rows@2, batch b2: .* is not there'):
+    with pytest.raises(StoreError, match=r'rows@2, batch b2: .* is not there'):
         load(store, 'rows@2').arrow(batches='b2')
     assert sorted(finding.kind for finding in check(store)) == ['corrupt', 'missing']
     for number in 1, 2:
@@ -245,7 +245,7 @@ def test_a_connection_that_breaks_off_in_a_commit_is_said_and_leaves_a_usable_st
     store, between = broken_off
     commit(store, 'rows', small(1), batch='a')
     between.broken = lambda data: data.startswith(b'PUT')
-    with pytest.raises(StoreError, match='cannot be reached.*Check .store. url and endpoint'):
+    with pytest.raises(StoreError, match=r'cannot be reached.*Check .store. url and endpoint'):
         commit(store, 'rows', small(2), batch='b')
     assert between.passed > 1  # it was tried again
     between.broken = lambda data: False
@@ -337,7 +337,8 @@ def test_a_filtered_read_fetches_only_the_parts_it_must(
     )
     parts = {part.batch: part.digest for part in dataset.info.parts}
     for where, batches in (
-        ([('n', '==', 3001)], '3'), ([('n', '>', 5000), ('n', '<', 5002)], '5'), ([('n', 'in', [1000, 6000])], '16'),
+        ([('n', '==', 3001)], '3'), ([('n', '>', 5000), ('n', '<', 5002)], '5'),
+        ([('n', 'in', [1000, 6000])], '16'),
         ([('at', '>=', '2013-04-01'), ('at', '<', '2013-06-01')], '45'), ([('n', '<', 0)], ''),
     ):  # fmt: skip
         fetched.clear()

@@ -1,4 +1,4 @@
-"""Any sequence of commits, upserts, branches, merges, compactions and erasures gives what a dictionary would."""
+"""Any sequence of commits, upserts, branches, merges, compactions, erasures gives what a dictionary would."""
 
 from __future__ import annotations
 
