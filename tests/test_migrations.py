@@ -57,8 +57,8 @@ def test_versions_of_the_first_release_are_read_as_they_were(settings: Settings)
     lists = [['a', 0]], [['a', 0], ['b', 1]], [['a', 2], ['b', 1]]
     insert = sa.text(
         'INSERT INTO dataset_version (dataset, version, batch, parts, rows, schema, contract, created_at, '
-        "created_by, run, message) VALUES ('rows', :version, :batch, :parts, :rows, :schema, NULL, :at, 'ada', "
-        "'', '')"
+        "created_by, run, message) VALUES ('rows', :version, :batch, :parts, :rows, :schema, NULL, :at, "
+        "'ada', '', '')"
     ).bindparams(sa.bindparam('at', type_=sa.DateTime(timezone=True)))
     with engine.execution_options(write=True).begin() as connection:
         for number, parts in enumerate(lists, 1):
