@@ -20,9 +20,9 @@ from typing import Any
 from .rule import MisreadError, Rule, parse_rule
 
 # %% auto #0
-__all__ = ['WRITE_POINTS', 'MODEL_KEYS', 'STEPS', 'MlopsError', 'UsageError', 'SettingsError', 'NotFoundError', 'ContractError',
-           'CorruptError', 'ConflictError', 'RefusedError', 'NotebookError', 'StoreError', 'suggest', 'choices',
-           'sha256', 'sha256_file', 'canonical_json', 'now', 'shipped', 'write_point', 'find_root', 'Entry',
+__all__ = ['WRITE_POINTS', 'MODEL_KEYS', 'RULES', 'STEPS', 'MlopsError', 'UsageError', 'SettingsError', 'NotFoundError',
+           'ContractError', 'CorruptError', 'ConflictError', 'RefusedError', 'NotebookError', 'StoreError', 'suggest',
+           'choices', 'sha256', 'sha256_file', 'canonical_json', 'now', 'shipped', 'write_point', 'find_root', 'Entry',
            'read_entries', 'check_names', 'override', 'ModelSettings', 'read_model', 'login_name', 'Settings',
            'read_rule', 'load_settings', 'allowed']
 
@@ -241,7 +241,11 @@ def read_entries(
     }
 
 # %% ../nbs/lib/000_core.ipynb #5ec138bc
-MODEL_KEYS = 'dataset', 'label', 'score_column', 'event_time', 'key', 'window', 'reference', 'gates'
+MODEL_KEYS = (
+    'dataset', 'label', 'score_column', 'event_time', 'key', 'window', 'reference', 'gates', 'approval',
+    'trusted',
+)  # fmt: skip
+RULES = 'gates', 'approval', 'trusted'  # what the environment must not change
 STEPS = 'ingest', 'features', 'train', 'validate', 'score', 'drift', 'performance'
 
 
@@ -289,7 +293,7 @@ def override(
         _variable(section, key): (section, key)
         for section in entries
         for key in (MODEL_KEYS if section.startswith('model ') else entries[section])
-        if key != 'gates' and section not in ('roles', 'gates')
+        if key not in RULES and section not in ('roles', 'gates')
     }
     for name in sorted(environment):
         if name in known:
@@ -318,6 +322,8 @@ class ModelSettings:
     window: int  # how many batches it trains on
     reference: int  # how many of them stand for normal
     gates: tuple[str, ...]  # what a version must pass, names from [gates]
+    approval: tuple[str, ...] = ()  # aliases that move only when a second person approves; '*': all
+    trusted: tuple[str, ...] = ()  # import paths of others' types that a model file may hold
 
     def notebook(self, step: str) -> Path:
         "The notebook bound to a step; raises NotFoundError."
@@ -378,6 +384,7 @@ def read_model(
         window,
         reference,
         wanted,
+        *(section[key].names() if key in section else () for key in ('approval', 'trusted')),
     )
 
 # %% ../nbs/lib/000_core.ipynb #a8ebe3b3
@@ -405,7 +412,7 @@ class Settings:
     roles: Mapping[str, tuple[str, ...]]  # role: user names, or '*'
     gates: Mapping[str, str]  # name: rule
     models: Mapping[str, ModelSettings]
-    rules_hash: str  # SHA-256 of roles and gates
+    rules_hash: str  # SHA-256 of roles, gates, approvals and trusted types
     notebook_timeout: float = 0  # seconds that all cells may take, 0: no limit
     grace: float = 10  # seconds until a cell that ignores its limit is the end of its process
     output_limit: int = 20_000_000  # bytes of output that a cell keeps, 0: any number
@@ -491,7 +498,8 @@ def load_settings(
     engine, notebook = entries['notebook']['engine'], entries['notebook']
     if engine.value not in ('in-process', 'kernel'):
         raise engine.error('in-process or kernel')
-    rules = {'roles': roles, 'gates': gates, 'models': {name: model.gates for name, model in models.items()}}
+    of_models = {name: {key: getattr(model, key) for key in RULES} for name, model in models.items()}
+    rules = {'roles': roles, 'gates': gates, 'models': of_models}
     return Settings(
         root,
         *_places(entries, root),
