@@ -14,6 +14,7 @@ import typer
 
 from .cli_audit import audit_app
 from .cli_data import data_app
+from .cli_compare import compare_models
 from .cli_exec import PairsCommand, execute
 from .cli_models import models_app
 from .cli_profile import profile_app
@@ -35,6 +36,7 @@ app.add_typer(data_app, name='data')
 app.add_typer(profile_app, name='profile')
 app.add_typer(review_app, name='review')
 app.add_typer(models_app, name='models')
+models_app.command('compare')(compare_models)
 app.add_typer(audit_app, name='audit')
 app.add_typer(runs_app, name='runs')
 app.callback(invoke_without_command=True, no_args_is_help=False)(welcome)
