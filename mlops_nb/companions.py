@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,18 +16,17 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from .column import Array, ColumnProfile, as_numpy, components_of
-from .core import UsageError, choices
+from .contract import Contract
+from .core import NotFoundError, UsageError, choices
+from .pair import MARK as MARK, MOST_EDGES, Pair as Pair  # also part of this module's interface
 from .texts import BUCKETS, text_buckets
 
 # %% auto #0
-__all__ = ['MARK', 'MOST_EDGES', 'is_companion', 'seconds', 'bucket_numbers', 'bucketed', 'Scores', 'floats', 'positives',
-           'probabilities', 'classes', 'predicted_numbers', 'score_columns', 'Pair', 'pair_of', 'cells', 'association',
+__all__ = ['is_companion', 'seconds', 'bucket_numbers', 'bucketed', 'Scores', 'floats', 'positives', 'probabilities', 'classes',
+           'predicted_numbers', 'score_columns', 'pair_of', 'cells', 'association', 'fix_pairs', 'pair_columns',
            'companions_of']
 
 # %% ../nbs/lib/205_companions.ipynb #6b728e2c
-MARK: Final = '::'
-
-
 def is_companion(name: str) -> bool:
     "Whether a column stands beside another one."
     return MARK in name
@@ -195,30 +193,6 @@ def score_columns(
     return predicted_numbers(scores, columns) if scores.number else probabilities(scores, columns)
 
 # %% ../nbs/lib/205_companions.ipynb #3d98653e
-MOST_EDGES: Final = 25  # 26 × 26 cells fit into the frequent values
-
-
-@dataclass(frozen=True)
-class Pair:
-    "Two columns of numbers, and the grid on which they are looked at together."
-
-    first: str
-    second: str
-    edges: tuple[tuple[float, ...], tuple[float, ...]]  # ascending, inner ones only
-
-    def __post_init__(self) -> None:
-        for name, edges in zip((self.first, self.second), self.edges, strict=True):
-            if not 1 <= len(edges) <= MOST_EDGES or any(a >= b for a, b in pairwise(edges)):
-                raise UsageError(
-                    f'found edges {edges} for {name!r}; expected 1 to {MOST_EDGES} different ones, ascending'
-                )
-
-    @property
-    def name(self) -> str:
-        "What its companion is called; edges that differ make another name."
-        return f'{self.first}×{self.second}{MARK}pair'
-
-
 def pair_of(
     first: ColumnProfile,  # of the reference
     second: ColumnProfile,
@@ -233,11 +207,9 @@ def pair_of(
 def cells(
     pair: Pair,
     columns: Mapping[str, Array],
-) -> (
-    pa.Array
-):  # first place × (MOST_EDGES + 1) + second place; missing where one of both is; raises UsageError
+) -> pa.Array:  # 'first place|second place'; missing where one of both is; raises UsageError
     "The cell of each row."
-    places = []
+    size, places = MOST_EDGES + 1, []
     for name, edges in zip((pair.first, pair.second), pair.edges, strict=True):
         if name not in columns:
             raise UsageError(f'found no column {name!r}; {choices(name, columns)}')
@@ -246,7 +218,8 @@ def cells(
         values = as_numpy(pc.fill_null(numbers, 0.0))
         places.append((np.searchsorted(edges, values, side='right'), missing))
     (row, gone), (column, lost) = places
-    return pa.array(row * (MOST_EDGES + 1) + column, mask=gone | lost)
+    names = pa.array([f'{cell // size}|{cell % size}' for cell in range(size * size)])
+    return names.take(pa.array(row * size + column, mask=gone | lost))
 
 
 def association(
@@ -256,13 +229,38 @@ def association(
     size = MOST_EDGES + 1
     table = np.zeros((size, size))
     for cell, count in column.frequent.items():
-        table[divmod(int(cell), size)] = count
+        first, second = map(int, cell.split('|'))
+        table[first, second] = count
     total, sides = table.sum(), (table.sum(axis=1), table.sum(axis=0))
     if not total or any((side == total).any() for side in sides):
         return table, float('nan')
     ranks = [np.cumsum(side) - side / 2 - total / 2 for side in sides]
     spread = [float((side * rank**2).sum()) for side, rank in zip(sides, ranks, strict=True)]
     return table, float(ranks[0] @ table @ ranks[1] / np.sqrt(spread[0] * spread[1]))
+
+# %% ../nbs/lib/205_companions.ipynb #0fd1cc02
+def fix_pairs(
+    contract: Contract,
+    reference: Mapping[str, ColumnProfile],  # the columns of its profile
+    pairs: Sequence[tuple[str, str]],  # of columns of numbers
+    cells: int = 16,  # in each direction
+) -> Contract:  # raises UsageError, NotFoundError
+    "A contract with pairs of columns, on grids that the reference gives."
+    for name in [name for pair in pairs for name in pair]:
+        if name not in reference:
+            raise NotFoundError(f'found no column {name!r}; {choices(name, reference)}')
+        if not reference[name].numbers.count:
+            raise UsageError(f'column {name!r} of the reference has no numbers; expected some to cut a grid')
+    found = [pair_of(reference[a], reference[b], cells) for a, b in pairs]
+    return replace(contract, pairs=tuple(found))
+
+
+def pair_columns(
+    pairs: Sequence[Pair],
+    columns: Mapping[str, Array],
+) -> dict[str, ColumnProfile]:  # raises UsageError
+    "The profiles of pairs."
+    return {pair.name: ColumnProfile(pair.name, components_of(cells(pair, columns))) for pair in pairs}
 
 # %% ../nbs/lib/205_companions.ipynb #381e2b1e
 def companions_of(

@@ -49,6 +49,13 @@ TOLD = {
         'late.ipynb:cell 2:line 1: rows is used, which only cell 3 defines, move that cell up',
         '3 to mend, 1 warning',
     ),
+    'versions': (
+        'planes@1 → planes@3: +2 rows',
+        'rows added 0, removed 0, changed 1',
+        'rows are gone from 6 versions',
+        "{'planes@1': ['Lea'], 'planes@2': ['Lea', 'Jon'], 'planes@3': ['Lea', 'Jon']}",
+        'parts are in 1 files now',
+    ),
     'failures': (
         "speeds.ipynb:cell 3:line 1: AttributeError: 'DataFrame' object has no attribute 'hours'",
         'mlops-nb run speeds.ipynb --month 7 --hold',
