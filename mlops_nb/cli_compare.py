@@ -47,7 +47,7 @@ def scores_of(
 # %% ../nbs/lib/765_cli_compare.ipynb #93cba106
 def learned_from(store: Store, version: ModelVersion) -> set[str]:
     "The batches that a version has learned from, as far as its datasets say."
-    from mlops_nb.data import find
+    from mlops_nb.version import find
 
     return {batch for dataset in version.datasets for batch in find(store, dataset).batches}
 
