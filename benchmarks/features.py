@@ -11,9 +11,9 @@ Feast's local offline store (in an environment of its own, made in .peers/ by a 
 the first 2,000 flights, since its memory grows with the square of their number; what is compared is the time
 of a row.
 
-`50 million rows` are the flights again and again, each copy a minute later, joined by DuckDB from file to file in
-a process of its own; its peak memory is told, beside the goal of 2,048 MiB. The contract is that of a month
-of flights, beside pandera's check of the same rules on the same frame.
+`50 million rows` are the flights again and again, each copy a minute later, joined by DuckDB from file to
+file in a process of its own; its peak memory is told, beside the goal of 2,048 MiB. The contract is that of
+a month of flights, beside pandera's check of the same rules on the same frame.
 """
 
 from __future__ import annotations
@@ -258,8 +258,10 @@ def contract(runs: int) -> Result | Absent:
     checks = {
         c.name: pandera.Column(
             nullable=c.missing,
-            checks=[pandera.Check.in_range(c.minimum, c.maximum)] * (c.minimum is not None)
-            + [pandera.Check.isin(c.allowed)] * bool(c.allowed),
+            checks=[
+                *([pandera.Check.in_range(c.minimum, c.maximum)] if c.minimum is not None else []),
+                *([pandera.Check.isin(c.allowed)] if c.allowed else []),
+            ],
         )
         for c in columns
     }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .cli_exec import PairsCommand, execute
+from .cli_features import quarantine_app
 from .cli_profile import profile_app
 from .cli_run import check, flow, resume, run
 from .cli_start import drift_app, new, welcome
@@ -38,6 +39,7 @@ models_app = application('Models, versions and aliases. Example: mlops-nb models
 runs_app = application('Runs of flows and notebooks. Example: mlops-nb runs list')
 app.add_typer(drift_app, name='drift')
 app.add_typer(data_app, name='data')
+data_app.add_typer(quarantine_app, name='quarantine')
 app.add_typer(profile_app, name='profile')
 app.add_typer(review_app, name='review')
 app.add_typer(models_app, name='models')

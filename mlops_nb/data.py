@@ -29,6 +29,7 @@ from mlops_nb.core import (
     now,
 )
 from .lineage import link
+from .quarantine import guarded
 from .store import Store, alias, dataset_version, get_alias, move_alias, name_file
 
 if TYPE_CHECKING:
@@ -251,9 +252,11 @@ def commit(
         with store.read() as connection:
             newest = _newest(connection, dataset=dataset)
         contract = contract_of(store, newest) if newest else None
-    rows = _rows(data, dataset, contract)
-    draft = _draft(store, rows, dataset=dataset, batch=batch, contract=contract)
-    return _write(store, replace(draft, run=run, message=message), contract)
+    about = {'batch': batch, 'contract': contract, 'run': run, 'message': message}
+    with guarded(store, dataset, data, **about):  # type: ignore[arg-type]
+        rows = _rows(data, dataset, contract)
+        draft = _draft(store, rows, dataset=dataset, batch=batch, contract=contract)
+        return _write(store, replace(draft, run=run, message=message), contract)
 
 # %% ../nbs/lib/225_data.ipynb #fe554b9c
 def _there_is(connection: sa.Connection, dataset: str) -> list[str]:

@@ -137,7 +137,7 @@ def check_times(
 
 
 def _times(left: pd.Series[Any], right: pd.Series[Any], source: str) -> tuple[list[Array], str]:
-    "Both columns of times as whole numbers since 1970 in one unit, the least one for a missing one; and the unit."
+    "Both columns of times as whole numbers in one unit, the least one for a missing one; and the unit."
     import pandas as pd
 
     is_time = pd.api.types.is_datetime64_any_dtype
@@ -157,7 +157,7 @@ def _plain(column: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def _codes_of(left: pd.Series[Any], right: pd.Series[Any], source: str) -> tuple[Array, Array, int]:
-    "A number for each value, -1 for a missing one and on the left for one that the right has not; how many."
+    "A number for each value, -1 for a missing one and for one that the right has not; and how many."
     import pandas as pd
 
     left, right = _plain(left), _plain(right)
@@ -168,9 +168,7 @@ def _codes_of(left: pd.Series[Any], right: pd.Series[Any], source: str) -> tuple
         )
     for one, other in (left, right), (right, left):
         if one.dtype.kind == 'f' and other.dtype.kind in 'iu' and len(one) and one.abs().max() >= 2**53:
-            raise UsageError(
-                f'{source}: {one.name} holds numbers that are rounded; expected whole ones: Int64'
-            )
+            raise UsageError(f'{source}: {one.name} holds rounded numbers; expected whole ones: Int64')
     if all(isinstance(column.dtype, pd.StringDtype) for column in (left, right)):
         import pyarrow as pa
         import pyarrow.compute as pc  # three times as fast as pandas at finding texts
@@ -239,22 +237,21 @@ def _known(labels: pd.DataFrame, at: str, source: Source, frame: pd.DataFrame) -
         measured = _measured(source, frame, theirs, np.zeros(len(frame), 'int64'))
         place = np.full(theirs.max(initial=-1) + 2, -1)  # the last one is for keys that are not there
         place[measured['key']] = measured['known']
-        return place[key]  # type: ignore[no-any-return]
+        return place[key]
     (time, then), unit = _times(labels[at], frame[source.at], source.name)
     age, delay = limits(source)
-    units = lambda span: (
-        0 if span is None else int(span.as_unit('ns').value // int(pd.Timedelta(1, unit).value))
-    )
+    size = {'s': 10**9, 'ms': 10**6, 'us': 1000, 'ns': 1}[unit]
+    oldest, latest = (0 if span is None else int(span.as_unit('ns').value) // size for span in (age, delay))
     events = pd.DataFrame({'time': time, 'key': key, 'row': np.arange(len(labels))})
     if not (here := (key >= 0) & (time != np.iinfo('int64').min)).all():
         events = events[here]
     if not events['time'].is_monotonic_increasing:
         events = events.sort_values('time', kind='stable')
     measured = _measured(source, frame, theirs, then)
-    measured = measured.assign(time=measured['time'] + units(delay))
+    measured = measured.assign(time=measured['time'] + latest)
     found = pd.merge_asof(
         events, measured[['time', 'key', 'known']], on='time', by='key',
-        tolerance=None if age is None else units(age) - units(delay), allow_exact_matches=delay is not None,
+        tolerance=None if age is None else oldest - latest, allow_exact_matches=delay is not None,
     )  # fmt: skip
     known[found['row'].to_numpy()] = found['known'].fillna(-1).to_numpy('int64')
     return known
@@ -275,7 +272,7 @@ def sources_of(
 
 def features(
     labels: Any,  # one row an event: a frame of pandas or polars, an Arrow table, or a version of a dataset
-    sources: Any,  # what is joined: rows that use the key, time and limits below, or a `Source` of its own; or a list
+    sources: Any,  # rows that use the key, time and limits below, or a `Source`; or a list of them
     *,
     at: str,  # the labels' column of when the event happens
     on: str | Sequence[str] = (),  # the key of sources that are plain rows, on both sides

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['NUMBERS', 'quoted', 'Table', 'table_of', 'write_features']
+__all__ = ['NUMBERS', 'quoted', 'Table', 'text', 'table_of', 'write_features']
 
 # %% ../nbs/lib/265_features_sql.ipynb #4c515f25
 def quoted(name: str) -> str:
@@ -35,6 +35,11 @@ class Table:
     types: dict[str, str]
 
 
+def text(value: object) -> str:
+    "A text in SQL."
+    return "'" + str(value).replace("'", "''") + "'"
+
+
 def table_of(
     connection: duckdb.DuckDBPyConnection,
     rows: Any,  # the path of a Parquet file, a frame of pandas or polars, an Arrow table, or a version
@@ -46,7 +51,7 @@ def table_of(
     if isinstance(rows, (str, Path)):
         if not Path(rows).is_file():
             raise NotFoundError(f'{name}: found no file {rows}; expected a Parquet file')
-        sql = f"read_parquet('{str(rows).replace(chr(39), chr(39) * 2)}')"
+        sql = f'read_parquet({text(rows)})'
     else:
         connection.register(name, rows.arrow() if hasattr(rows, 'batches') else rows)
         sql = quoted(name)
@@ -59,11 +64,8 @@ def table_of(
 # %% ../nbs/lib/265_features_sql.ipynb #0e13a4fa
 def _key(name: str, kind: str) -> str:
     "A column of a key, NaN as missing."
-    return (
-        f'CASE WHEN isnan({quoted(name)}) THEN NULL ELSE {quoted(name)} END'
-        if kind in ('FLOAT', 'DOUBLE')
-        else quoted(name)
-    )
+    column = quoted(name)
+    return f'CASE WHEN isnan({column}) THEN NULL ELSE {column} END' if kind in ('FLOAT', 'DOUBLE') else column
 
 
 NUMBERS: Final = ('INT', 'HUGE', 'FLOAT', 'DOUBLE', 'DECIMAL')
@@ -88,14 +90,14 @@ def _unit(labels: Table, at: str, source: Source, table: Table) -> str:  # raise
 
 # %% ../nbs/lib/265_features_sql.ipynb #7ff590f1
 def _usable(connection: duckdb.DuckDBPyConnection, source: Source, table: Table, unit: str) -> str:
-    "The query of a source's usable rows, `k0`, `k1` … and `t` first; raises UsageError where two contradict each other."
+    "The query of a source's usable rows, `k0`, `k1` … and `t` first; raises UsageError for contradictions."
     keys = [f'{_key(name, table.types[name])} AS k{i}' for i, name in enumerate(source.keys)]
     names = [*(f'k{i}' for i in range(len(keys))), 't']
     time = f'epoch_{unit}({quoted(source.at)})' if source.at else '0'
     tie = [f'{quoted(source.tie_break)} AS tie'] if source.tie_break else []
     given = [f'{quoted(name)} AS v{i}' for i, name in enumerate(source.taken(list(table.types)))]
     rows = f'SELECT {", ".join([*keys, f"{time} AS t", *tie, *given])} FROM {table.sql}'
-    there = ' AND '.join(f'{name} IS NOT NULL' for name in (names + ['tie'] if tie else names))
+    there = ' AND '.join(f'{name} IS NOT NULL' for name in ([*names, 'tie'] if tie else names))
     rows = f'SELECT * FROM ({rows}) WHERE {there}'
     same = ', '.join([*names, 'tie'] if tie else names)
     counted = f'SELECT count(*) - 1 AS n FROM ({rows}) GROUP BY {same} HAVING n > 0'
@@ -110,9 +112,8 @@ def _usable(connection: duckdb.DuckDBPyConnection, source: Source, table: Table,
 def _join(labels: Table, at: str, source: Source, *, number: int, unit: str) -> tuple[str, str]:
     "What joins a source to the labels, called `l`, and when its values count."
     other, age_delay = f's{number}', limits(source)
-    age, delay = (
-        0 if v is None else int(v.as_unit('ns').value) // {'us': 1000, 'ns': 1}[unit] for v in age_delay
-    )
+    size = {'us': 1000, 'ns': 1}[unit]
+    age, delay = (0 if value is None else int(value.as_unit('ns').value) // size for value in age_delay)
     on = [f'l.{quoted(f"k{number}_{i}")} = {other}.k{i}' for i in range(len(source.keys))]
     if not source.at:
         return f'LEFT JOIN {other} ON {" AND ".join(on or ["true"])}', 'true'
@@ -144,6 +145,21 @@ def _query(
     return f'WITH {", ".join(tables)} SELECT {shown} FROM l {" ".join(joins)} ORDER BY l.n'
 
 
+def _connected(memory: str, folder: str) -> duckdb.DuckDBPyConnection:
+    "A database in memory, which uses the disk when it has used that much."
+    import duckdb
+
+    return duckdb.connect(config={'memory_limit': memory, 'temp_directory': folder})
+
+
+def _check(left: Table, at: str, sources: Sequence[tuple[Source, Table]]) -> None:
+    "Refuse names that are not there or twice; raises UsageError, NotFoundError."
+    new_names(list(left.types), [(source, list(table.types)) for source, table in sources])
+    for name in {at, *(key for source, _ in sources for key in source.keys)}:
+        if name not in left.types:
+            raise NotFoundError(f'the labels: found no column {name!r}; {choices(name, left.types)}')
+
+# %% ../nbs/lib/265_features_sql.ipynb #5c0fae1c
 def write_features(
     labels: Any,  # one row an event: the path of a Parquet file, or what `features` takes
     sources: Any,  # what is joined, as in `features`; its rows may be the path of a Parquet file
@@ -161,23 +177,19 @@ def write_features(
     to = Path(to)
     named = sources_of(sources, on=on, at=at, max_age=max_age, available_after=available_after)
     with tempfile.TemporaryDirectory(dir=to.parent, prefix=f'.{to.name}.') as folder:
-        limited = {'memory_limit': memory, 'temp_directory': folder, 'preserve_insertion_order': True}
-        with duckdb.connect(config=limited) as connection:
+        whole = Path(folder, 'whole.parquet')
+        with _connected(memory, folder) as connection:
             left = table_of(connection, labels, 'the labels')
             tables = [(source, table_of(connection, source.rows, source.name)) for source in named]
-            new_names(list(left.types), [(source, list(table.types)) for source, table in tables])
-            for name in {at, *(key for source, _ in tables for key in source.keys)}:
-                if name not in left.types:
-                    raise NotFoundError(f'the labels: found no column {name!r}; {choices(name, left.types)}')
+            _check(left, at, tables)
             try:
-                query, whole = _query(connection, left, tables, at=at), Path(folder, 'whole.parquet')
-                copied = connection.execute(
-                    f"COPY ({query}) TO '{str(whole).replace(chr(39), chr(39) * 2)}' (COMPRESSION zstd)"
-                )
+                query = _query(connection, left, tables, at=at)
+                copied = connection.execute(f'COPY ({query}) TO {text(whole)} (COMPRESSION zstd)')
                 rows = int(copied.fetchall()[0][0])
             except duckdb.Error as e:
                 raise UsageError(
-                    f'DuckDB cannot join this: {str(e).splitlines()[0][:300]}; expected rows that `features` joins, and room on the disk of {to.parent}'
+                    f'DuckDB cannot join this: {str(e).splitlines()[0][:300]}; expected rows that `features` '
+                    f'joins, and room on the disk of {to.parent}'
                 ) from e
         whole.replace(to)
     return rows

@@ -22,7 +22,19 @@ if TYPE_CHECKING:
 __all__ = ['NODES', 'check_node', 'link', 'Edge', 'Trace', 'trace', 'notebook_text']
 
 # %% ../nbs/lib/230_lineage.ipynb #f891bb93
-NODES = 'dataset', 'run', 'model', 'notebook', 'profile', 'report'
+NODES = (
+    'source',
+    'reference',
+    'quarantine',
+    'dataset',
+    'run',
+    'model',
+    'notebook',
+    'profile',
+    'report',
+    'scores',
+    'decision',
+)
 
 
 def check_node(

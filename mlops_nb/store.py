@@ -37,8 +37,8 @@ from mlops_nb.core import (
 
 # %% auto #0
 __all__ = ['metadata', 'file', 'alias', 'dataset_version', 'profile', 'model_version', 'metric', 'drift_report', 'decision',
-           'edge', 'audit', 'WAIT', 'FORMAT', 'Instant', 'Files', 'make_engine', 'Store', 'found_format', 'open_store',
-           'name_file', 'get_alias', 'move_alias', 'Finding', 'check', 'collect']
+           'edge', 'quarantine', 'reference', 'audit', 'WAIT', 'FORMAT', 'Instant', 'Files', 'make_engine', 'Store',
+           'found_format', 'open_store', 'name_file', 'get_alias', 'move_alias', 'Finding', 'check', 'collect']
 
 # %% ../nbs/lib/100_store.ipynb #84e7bf50
 class Instant(TypeDecorator[datetime]):
@@ -121,6 +121,19 @@ decision = sa.Table(
 edge = sa.Table(
     'edge', metadata, *(_text(name, key=True) for name in ('source', 'target', 'relation')), _time(),
     sa.Index('ix_edge_target', 'target'),
+)  # fmt: skip
+quarantine = sa.Table(
+    'quarantine', metadata, sa.Column('number', sa.Integer, primary_key=True),
+    *map(_text, ('dataset', 'batch')), sa.Column('rows', sa.BigInteger, nullable=False),
+    *map(_text, ('data', 'reasons')), sa.Column('contract', sa.Text), *map(_text, ('error', 'status')),
+    sa.Column('version', sa.Integer), _time(), *map(_text, ('created_by', 'run', 'message')),
+)  # fmt: skip
+reference = sa.Table(
+    'reference', metadata, _text('name', key=True),
+    sa.Column('version', sa.Integer, primary_key=True, autoincrement=False),
+    *map(_text, ('kind', 'place', 'identity')), sa.Column('rows', sa.BigInteger, nullable=False),
+    *(sa.Column(name, sa.JSON, nullable=False) for name in ('schema', 'options')), _text('profile'),
+    _time(), *map(_text, ('created_by', 'run', 'message')),
 )  # fmt: skip
 audit = sa.Table(
     'audit', metadata, sa.Column('number', sa.Integer, primary_key=True, autoincrement=False),
@@ -341,7 +354,7 @@ class Store(Files):
             yield connection
 
 # %% ../nbs/lib/100_store.ipynb #d441dd4f
-FORMAT = '0001'
+FORMAT = '0002_quarantine'
 
 
 def found_format(
