@@ -112,7 +112,7 @@ def new_names(labels: Sequence[str], sources: Sequence[tuple[Source, Sequence[st
         for name in source.taken(names).values():
             if name in taken:
                 raise UsageError(
-                    f'found a column {name!r} in {taken[name]} and in {source.name}; expected each name once. '
+                    f'found a column {name!r} in {taken[name]} and in {source.name}; expected it once. '
                     f"Rename it: columns={{'{name}': '{name}_2', …}}, or leave it out"
                 )
             taken[name] = source.name

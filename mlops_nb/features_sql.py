@@ -149,7 +149,9 @@ def _connected(memory: str, folder: str) -> duckdb.DuckDBPyConnection:
     "A database in memory, which uses the disk when it has used that much."
     import duckdb
 
-    return duckdb.connect(config={'memory_limit': memory, 'temp_directory': folder})
+    connection = duckdb.connect(config={'memory_limit': memory, 'temp_directory': folder})
+    connection.execute('SET enable_progress_bar = false')  # it would go where answers are printed
+    return connection
 
 
 def _check(left: Table, at: str, sources: Sequence[tuple[Source, Table]]) -> None:

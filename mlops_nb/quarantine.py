@@ -200,7 +200,8 @@ def _html(held: Held) -> str:
     text += f'<tbody>{"".join(lines)}</tbody></table>'
     if bad:
         names = ''.join(f'<th>{escape(label(name, 30))}</th>' for name in table.column_names)
-        text += f'<table><thead><tr><th>row</th>{names}</tr></thead><tbody>{"".join(_marked(held, table, bad))}</tbody></table>'
+        body = ''.join(_marked(held, table, bad))
+        text += f'<table><thead><tr><th>row</th>{names}</tr></thead><tbody>{body}</tbody></table>'
     return text
 
 # %% ../nbs/lib/280_quarantine.ipynb #b12b5987
