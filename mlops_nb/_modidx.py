@@ -1129,6 +1129,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'mlops_nb.quarantine._marked': ('lib/quarantine.html#_marked', 'mlops_nb/quarantine.py'),
                                      'mlops_nb.quarantine._reasons': ('lib/quarantine.html#_reasons', 'mlops_nb/quarantine.py'),
                                      'mlops_nb.quarantine._text': ('lib/quarantine.html#_text', 'mlops_nb/quarantine.py'),
+                                     'mlops_nb.quarantine._written': ('lib/quarantine.html#_written', 'mlops_nb/quarantine.py'),
                                      'mlops_nb.quarantine.as_came': ('lib/quarantine.html#as_came', 'mlops_nb/quarantine.py'),
                                      'mlops_nb.quarantine.guarded': ('lib/quarantine.html#guarded', 'mlops_nb/quarantine.py'),
                                      'mlops_nb.quarantine.held': ('lib/quarantine.html#held', 'mlops_nb/quarantine.py'),

@@ -254,7 +254,7 @@ def _some(kind: str, names: Sequence[str]) -> str:
 # %% ../nbs/lib/230_lineage.ipynb #7e2bf521
 def trace(
     store: Store,
-    node: str,  # 'model:late@1', 'dataset:flights@7', 'run:TrainFlow/12', 'notebook:DIGEST' or its first digits
+    node: str,  # 'model:late@1', 'dataset:flights@7', 'run:TrainFlow/12', 'notebook:' and first digits
     *,
     rows: bool = False,  # also through the earlier versions whose rows a version of a dataset holds
 ) -> Trace:  # raises UsageError, NotFoundError

@@ -29,7 +29,7 @@ def columns_of(arrows: Sequence[Arrow]) -> dict[str, int]:
                 place[goal], moved = place[origin] + 1, True
         if not moved:
             break
-    for origin, goal in reversed(arrows):  # what nothing went into stands beside what it went into
+    for origin, _ in reversed(arrows):  # what nothing went into stands beside what it went into
         if not any(other == origin for _, other in arrows):
             place[origin] = max(place[origin], min(place[g] for o, g in arrows if o == origin) - 1)
     return place
@@ -56,7 +56,8 @@ def rows_of(arrows: Sequence[Arrow], column: Mapping[str, int]) -> dict[str, flo
 
 # %% ../nbs/lib/290_lineage_graph.ipynb #3a9c13aa
 KINDS: Final = (
-    'source', 'reference', 'quarantine', 'dataset', 'run', 'model', 'notebook', 'profile', 'report', 'scores', 'decision'
+    'source', 'reference', 'quarantine', 'dataset', 'run', 'model', 'notebook', 'profile', 'report', 'scores',
+    'decision',
 )  # fmt: skip
 LARGEST: Final = 60  # nodes in a picture
 

@@ -117,6 +117,16 @@ def _reasons(table: pa.Table, contract: Contract | None, error: str) -> pa.Table
     return pa.table([pa.nulls(1, pa.int64()), [''], [error]], schema=REASONS)
 
 
+def _written(store: Store, connection: sa.Connection, values: Mapping[str, Any]) -> Held:
+    "A new entry, with its line in the audit chain and in the lineage."
+    number = connection.execute(quarantine.insert().values(values)).inserted_primary_key[0]  # type: ignore[index]
+    node, told = f'quarantine:{number}', {name: values[name] for name in ('dataset', 'batch', 'rows')}
+    append(connection, 'quarantine', node, told, who=store.settings.user)
+    if values['run']:
+        link(connection, f'run:{values["run"]}', node, 'produced')
+    return _held(store, connection.execute(sa.select(quarantine).where(quarantine.c.number == number)).one())
+
+# %% ../nbs/lib/280_quarantine.ipynb #8fc5997d
 def hold(
     store: Store,
     dataset: str,
@@ -133,7 +143,12 @@ def hold(
     files = {'quarantine': to_parquet(table), 'reasons': to_parquet(_reasons(table, contract, error))}
     files |= {'contract': to_toml(contract).encode()} if contract else {}
     digests = {kind: store.put(content) for kind, content in files.items()}
-    same = {'dataset': dataset, 'batch': batch, 'data': digests['quarantine'], 'status': 'held'}
+    same: dict[str, str | None] = {
+        'dataset': dataset,
+        'batch': batch,
+        'data': digests['quarantine'],
+        'status': 'held',
+    }
     same['contract'] = digests.get('contract')
     values = {**same, 'rows': len(table), 'reasons': digests['reasons'], 'error': error, 'run': run}
     values |= {'created_at': now(), 'created_by': store.settings.user, 'message': message}
@@ -145,20 +160,7 @@ def hold(
             return _held(store, row)
         for kind, digest in digests.items():
             name_file(connection, digest, kind=kind, bytes=len(files[kind]))
-        number = connection.execute(quarantine.insert().values(values)).inserted_primary_key[0]  # type: ignore[index]
-        node = f'quarantine:{number}'
-        append(
-            connection,
-            'quarantine',
-            node,
-            {'dataset': dataset, 'batch': batch, 'rows': len(table)},
-            who=store.settings.user,
-        )
-        if run:
-            link(connection, f'run:{run}', node, 'produced')
-        return _held(
-            store, connection.execute(sa.select(quarantine).where(quarantine.c.number == number)).one()
-        )
+        return _written(store, connection, values)
 
 # %% ../nbs/lib/280_quarantine.ipynb #319d1a39
 MOST: Final = 12  # rows that are shown
@@ -182,10 +184,10 @@ def _marked(held: Held, table: pa.Table, bad: Mapping[int, set[str]]) -> Iterato
 def _html(held: Held) -> str:
     "An entry as tables."
     why, table = held.why(), held.arrow()
-    counts = why.groupby(['column', 'reason'], sort=False)['row'].agg(['size', 'count'])
+    counts = why.groupby(['column', 'reason'], sort=False)['row'].count().reset_index()
     left, lines = ' style="text-align:left"', []
-    for (column, reason), (_, rows) in counts.sort_values('count', ascending=False).iterrows():
-        cells = f'{rows:,}' if rows else 'all', label(column, 60), reason
+    for one in counts.sort_values('row', ascending=False).itertuples():
+        cells = f'{one.row:,}' if one.row else 'all', label(one.column, 60), str(one.reason)
         lines.append('<tr>' + ''.join(f'<td{left}>{escape(cell)}</td>' for cell in cells) + '</tr>')
     bad: dict[int, set[str]] = {}
     for row, column in zip(why['row'], why['column'], strict=True):
@@ -240,8 +242,8 @@ def held_batches(
     for one in found:
         if one.status == 'held' or released:
             why = from_parquet(store.get(one.reasons))
-            names = ', '.join(dict.fromkeys(filter(None, why['column'].to_pylist())))
-            told = {'bad rows': pc.count_distinct(why['row']).as_py(), 'columns': names}
+            columns = ', '.join(dict.fromkeys(filter(None, why['column'].to_pylist())))
+            told = {'bad rows': pc.count_distinct(why['row']).as_py(), 'columns': columns}
             rows.append({**vars(one), **told})
     names = ['number', 'dataset', 'batch', 'rows', 'bad rows', 'columns', 'status', 'version']
     return pd.DataFrame(rows, columns=[*names, 'created_at', 'created_by', 'run']).astype(

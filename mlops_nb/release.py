@@ -49,8 +49,8 @@ def release(
     )
     if entry.version not in (None, version.version):
         raise RefusedError(
-            f'quarantine {number} was released as {entry.dataset}@{entry.version} already; expected one that is '
-            f'held. These rows are {version} now'
+            f'quarantine {number} was released as {entry.dataset}@{entry.version} already; expected one that '
+            f'is held. These rows are {version} now'
         )
     with store.begin() as connection:
         changed = connection.execute(
