@@ -14,7 +14,7 @@ import typer
 
 from .cli_audit import audit_app
 from .cli_exec import PairsCommand, execute
-from .cli_features import quarantine_app
+from .cli_features import add_to
 from .cli_models import models_app
 from .cli_profile import profile_app
 from .cli_run import check, flow, resume, run
@@ -24,7 +24,7 @@ from .core import MlopsError, load_settings
 
 # %% auto #0
 __all__ = ['app', 'data_app', 'review_app', 'runs_app', 'ACTIONS', 'list_runs', 'show_run', 'data_versions', 'data_changes',
-           'data_profile', 'data_lineage', 'list_reviews', 'review_page', 'decide_command', 'doctor', 'tour', 'main']
+           'data_profile', 'list_reviews', 'review_page', 'decide_command', 'doctor', 'tour', 'main']
 
 # %% ../nbs/lib/725_cli.ipynb #e583ad6e
 app = application('The whole life of a machine-learning model, in notebooks. Start with: mlops-nb')
@@ -33,7 +33,7 @@ review_app = application('Drift reports, and what people decide. Example: mlops-
 runs_app = application('Runs of flows and notebooks. Example: mlops-nb runs list')
 app.add_typer(drift_app, name='drift')
 app.add_typer(data_app, name='data')
-data_app.add_typer(quarantine_app, name='quarantine')
+add_to(data_app)
 app.add_typer(profile_app, name='profile')
 app.add_typer(review_app, name='review')
 app.add_typer(models_app, name='models')
@@ -118,17 +118,6 @@ def data_profile(dataset: str, batch: str, as_json: AsJson = False) -> None:
     from mlops_nb.profile import load_profile
 
     show(load_profile(opened(), dataset=dataset, batch=batch).summary(), as_json=as_json, empty='No columns')
-
-# %% ../nbs/lib/725_cli.ipynb #495bdfbe
-@data_app.command('lineage')
-def data_lineage(node: str) -> None:
-    """What something was made from, and what was made of it.
-
-    Example: mlops-nb data lineage model:late@1    (or dataset:flights@3, run:TrainFlow/12)
-    """
-    from mlops_nb.lineage import trace
-
-    print(trace(opened(), node))
 
 # %% ../nbs/lib/725_cli.ipynb #37b7f604
 @review_app.command('list')

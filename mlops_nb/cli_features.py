@@ -5,6 +5,7 @@
 # %% ../nbs/lib/750_cli_features.ipynb #8bad8e62
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from mlops_nb.store import Store
 
 # %% auto #0
-__all__ = ['quarantine_app', 'project_store', 'list_quarantine', 'show_quarantine', 'mend_quarantine', 'release_quarantine']
+__all__ = ['quarantine_app', 'project_store', 'list_quarantine', 'show_quarantine', 'mend_quarantine', 'release_quarantine',
+           'contract_file', 'import_data', 'refer_data', 'show_contract', 'list_features', 'show_lineage', 'add_to']
 
 # %% ../nbs/lib/750_cli_features.ipynb #88f01a07
 quarantine_app = application('Batches that broke their contract. Example: mlops-nb data quarantine list')
@@ -70,7 +72,7 @@ def show_quarantine(
     if not as_json:
         print(f'\nMend it in a notebook: mlops-nb data quarantine mend {number}')
 
-
+# %% ../nbs/lib/750_cli_features.ipynb #7f456311
 @quarantine_app.command('mend')
 def mend_quarantine(number: int) -> None:
     """Write a notebook in which a batch is mended; one that is there is kept.
@@ -102,3 +104,162 @@ def release_quarantine(
 
     mended = read_table(rows) if rows else None
     print(f'released as {release(project_store(), number, mended, why=why)}')
+
+# %% ../nbs/lib/750_cli_features.ipynb #9427143c
+def contract_file(dataset: str) -> Path:
+    "Where the project keeps a dataset's contract."
+    return load_settings().root / 'contracts' / f'{dataset}.toml'
+
+
+def import_data(
+    dataset: str,
+    source: Annotated[
+        str, typer.Argument(help='A table (CSV, Parquet, Arrow, JSON lines), or with --sql a URL.')
+    ],
+    batch: Annotated[str, typer.Option(help='Its name; default: the name of the file.')] = '',
+    sql: Annotated[str, typer.Option(help='A query; SOURCE is a URL of SQLAlchemy then.')] = '',
+    message: str = '',
+) -> None:
+    """Commit a table of any size, checked against contracts/DATASET.toml if there is one.
+
+    Example: mlops-nb data import flights july.csv --batch 2013-07
+    """
+    from mlops_nb.contract import read_contract
+    from mlops_nb.imports import Query, import_rows
+
+    path = contract_file(dataset)
+    rules = read_contract(path) if path.is_file() else None
+    data = Query(source, sql) if sql else Path(source)
+    name = batch or ('query' if sql else Path(source).name.partition('.')[0])
+
+    def told(rows: int) -> None:
+        print(f'{rows:,} rows …', file=sys.stderr, flush=True)
+
+    version = import_rows(
+        project_store(), dataset, data, batch=name, contract=rules, message=message, progress=told
+    )
+    print(f'{version}: {version.rows:,} rows in {len(version.batches)} batches')
+
+# %% ../nbs/lib/750_cli_features.ipynb #1f3dcdb3
+def refer_data(
+    name: str,
+    place: Annotated[str, typer.Argument(help='A URL of SQLAlchemy with --sql; with --kind delta a table.')],
+    sql: str = '',
+    kind: Annotated[str, typer.Option(help='sql, or a connector: delta.')] = 'sql',
+    version: Annotated[int | None, typer.Option(help='Of a Delta table; default: the newest.')] = None,
+) -> None:
+    """Keep identity, schema, count and profile of rows that stay where they are.
+
+    Example: mlops-nb data refer weather postgresql://db/warehouse --sql "SELECT * FROM weather"
+    """
+    from mlops_nb.references import refer
+
+    options = {key: value for key, value in (('sql', sql), ('version', version)) if value not in ('', None)}
+    found = refer(project_store(), name, kind, place, **options)
+    print(f'{found}: {found.rows:,} rows × {len(found.columns)} columns')
+
+# %% ../nbs/lib/750_cli_features.ipynb #83f61b84
+def show_contract(
+    dataset: str,
+    draft: Annotated[
+        bool, typer.Option(help='Write one from the profiles of DATASET@latest, where there is none.')
+    ] = False,
+) -> None:
+    """The contract of a dataset, from its file in the project.
+
+    Example: mlops-nb data contract flights --draft
+    """
+    from mlops_nb.contract import read_contract, to_toml, write_contract
+    from mlops_nb.draft import draft_contract
+
+    path = contract_file(dataset)
+    if draft and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_contract(draft_contract(project_store(), f'{dataset}@latest'), path)
+        print(
+            f'wrote {path.relative_to(load_settings().root)}: correct it, then commit the next batch',
+            file=sys.stderr,
+        )
+    print(to_toml(read_contract(path)), end='')
+
+# %% ../nbs/lib/750_cli_features.ipynb #8721b34d
+def list_features(
+    words: Annotated[
+        list[str] | None, typer.Argument(help='That all stand in it; none: every feature.')
+    ] = None,
+    profile: Annotated[
+        bool, typer.Option(help='The profile of what the one that is found gave last.')
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Feature definitions of the project's notebooks: functions marked with @feature.
+
+    Example: mlops-nb data features weather delay
+    """
+    from mlops_nb.definitions import catalogue, documented
+
+    store = project_store()
+    found = catalogue(store, ' '.join(words or ()))
+    if profile:
+        for name in found['feature']:
+            if known := documented(store, name):
+                print(name, file=sys.stderr)
+                show(known.summary().reset_index(), as_json=as_json, empty='No columns')
+    else:
+        show(
+            found,
+            as_json=as_json,
+            empty='No features: mark exported functions with @mlops_nb.definitions.feature',
+        )
+
+# %% ../nbs/lib/750_cli_features.ipynb #5aff9b4f
+def show_lineage(
+    node: Annotated[
+        str, typer.Argument(help='dataset:flights@7, model:late@1, run:TrainFlow/12, decision:3 …')
+    ],
+    to: Annotated[
+        str, typer.Option(help='Only what of this kind came of it: model, run, scores, decision …')
+    ] = '',
+    origin: Annotated[
+        str, typer.Option('--from', help='Only what of this kind it came from: source, dataset …')
+    ] = '',
+    rows: Annotated[bool, typer.Option(help="Also through versions that hold each other's rows.")] = False,
+    picture: Annotated[Path | None, typer.Option(help='Where a picture is written: PNG or SVG.')] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What something was made from, and what was made of it.
+
+    Example: mlops-nb data lineage dataset:flights@7 --to model    (which models learned from version 7?)
+    """
+    from mlops_nb.lineage import trace
+
+    found = trace(project_store(), node, rows=rows)
+    if picture:
+        from mlops_nb.figures import svg
+
+        figure = found.plot()
+        if picture.suffix == '.svg':
+            picture.write_text(svg(figure, title=f'lineage of {node}'), encoding='utf-8')
+        else:
+            figure.savefig(picture, dpi=150, facecolor='white')
+        print(f'wrote {picture}', file=sys.stderr)
+    if to or origin:
+        names = found.nodes(to) if to else found.nodes(origin, up=True)
+        print('\n'.join(names) or f'no {to or origin}')
+    elif as_json:
+        show(found.frame(), as_json=True, empty='')
+    else:
+        print(found)
+
+# %% ../nbs/lib/750_cli_features.ipynb #7753e348
+def add_to(data_app: typer.Typer) -> None:
+    "Add these commands to `mlops-nb data`."
+    data_app.add_typer(quarantine_app, name='quarantine')
+    for name, command in (
+        ('import', import_data),
+        ('refer', refer_data),
+        ('contract', show_contract),
+        ('features', list_features),
+        ('lineage', show_lineage),
+    ):
+        data_app.command(name)(command)

@@ -150,7 +150,13 @@ def hold(
         'status': 'held',
     }
     same['contract'] = digests.get('contract')
-    values = {**same, 'rows': len(table), 'reasons': digests['reasons'], 'error': error, 'run': run}
+    values: dict[str, Any] = {
+        **same,
+        'rows': len(table),
+        'reasons': digests['reasons'],
+        'error': error,
+        'run': run,
+    }
     values |= {'created_at': now(), 'created_by': store.settings.user, 'message': message}
     with store.begin() as connection:
         query = sa.select(quarantine)
@@ -187,7 +193,7 @@ def _html(held: Held) -> str:
     counts = why.groupby(['column', 'reason'], sort=False)['row'].count().reset_index()
     left, lines = ' style="text-align:left"', []
     for one in counts.sort_values('row', ascending=False).itertuples():
-        cells = f'{one.row:,}' if one.row else 'all', label(one.column, 60), str(one.reason)
+        cells = f'{int(one.row):,}' if one.row else 'all', label(one.column, 60), str(one.reason)
         lines.append('<tr>' + ''.join(f'<td{left}>{escape(cell)}</td>' for cell in cells) + '</tr>')
     bad: dict[int, set[str]] = {}
     for row, column in zip(why['row'], why['column'], strict=True):
