@@ -17,10 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from . import data
+from .companions import pair_columns
 from .contract import TYPES, Contract, enforce
 from .core import NotFoundError, UsageError
 from .periods import cut, event_times
-from .profile import profile_table, save_profile
+from .profile import Profile, profile_table, save_profile
 from .tables import plain, read_table
 
 if TYPE_CHECKING:
@@ -202,5 +203,7 @@ def commit(
         versions.append(data.commit(store, dataset, rows, batch=batch, contract=contract, **about))
         about, key = {'dataset': dataset, 'batch': batch}, store.settings.profile_key.encode()
         profile = profile_table(rows, about, personal=personal, key=key)
-        save_profile(store, profile, dataset=dataset, batch=batch)
+        beside = pair_columns(contract.pairs, {name: rows[name] for name in rows.column_names})
+        whole = Profile({**profile.columns, **beside}, profile.metadata)
+        save_profile(store, whole, dataset=dataset, batch=batch)
     return tuple(versions)

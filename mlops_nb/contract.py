@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .core import ContractError, NotFoundError, UsageError, choices, suggest
+from .pair import Pair
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,6 +125,10 @@ def _contradictions(contract: Contract) -> Iterator[str]:
             yield f'column {name!r} may be missing; expected key and event time to be there always'
     if contract.event_time and contract.column(contract.event_time).type not in ('timestamp', 'date'):
         yield f'event_time = {contract.event_time!r} is no time; expected a timestamp or a date'
+    for name in [name for pair in contract.pairs for name in (pair.first, pair.second)]:
+        if (column := contract.column(name)).personal or column.type not in ('int', 'float', 'bool'):
+            kind = 'personal' if column.personal else f'of type {column.type}'
+            yield f'a pair with column {name!r}, which is {kind}; expected numbers that are not personal'
 
 # %% ../nbs/lib/125_contract.ipynb #b880e8e9
 @dataclass(frozen=True)
@@ -134,6 +139,7 @@ class Contract:
     columns: tuple[Column, ...]
     key: tuple[str, ...] = ()  # the columns that name a row; empty: rows have no name
     event_time: str = ''  # the column of when a row happened, a timestamp or date; '': none
+    pairs: tuple[Pair, ...] = ()  # numbers whose profiles are kept together, too
 
     def __post_init__(self) -> None:
         for problem in _contradictions(self):
@@ -179,6 +185,12 @@ def _table(column: Column) -> str:
     lines = (f'{field.name} = {_toml(value)}\n' for field, value in values if value != field.default)
     return f'[columns.{name}]\n{"".join(lines)}'
 
+# %% ../nbs/lib/125_contract.ipynb #0fd1dd01
+def _grid(pair: Pair) -> str:
+    "The table of a pair."
+    named = {'first': pair.first, 'second': pair.second, 'edges': pair.edges}
+    return '[[pairs]]\n' + ''.join(f'{name} = {_toml(value)}\n' for name, value in named.items())
+
 # %% ../nbs/lib/125_contract.ipynb #80cb68d6
 HEADER = """\
 # What the columns of a dataset mean, and which values they may hold. Every batch is checked before it is
@@ -188,6 +200,7 @@ HEADER = """\
 #   minimum, maximum, allowed    the values that may be
 #   personal    true: says something about a person; its values are never shown
 # key: the columns that together name one row. event_time: the column of when it happened.
+# pairs: two columns of numbers that profiles hold together, too, on a grid; companions.fix_pairs writes it.
 """
 
 # %% ../nbs/lib/125_contract.ipynb #a03f7e3d
@@ -198,7 +211,7 @@ def to_toml(
     lines = [f'{HEADER}format = 1', f'dataset = {_toml(contract.dataset)}', f'key = {_toml(contract.key)}']
     if contract.event_time:
         lines.append(f'event_time = {_toml(contract.event_time)}')
-    return '\n'.join([*lines, '', *map(_table, contract.columns)])
+    return '\n'.join([*lines, '', *map(_table, contract.columns), *map(_grid, contract.pairs)])
 
 # %% ../nbs/lib/125_contract.ipynb #41430a81
 def write_contract(contract: Contract, path: str | Path) -> None:
@@ -223,6 +236,16 @@ def _column(name: str, table: object) -> Column:
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
     return Column(name=name, **values)
 
+
+def _pair(table: Any) -> Pair:
+    "A pair from its table."
+    try:
+        _known(table, names := ['first', 'second', 'edges'], where='[[pairs]]')
+        first, second, (one, two) = (table[name] for name in names)
+        return Pair(str(first), str(second), (tuple(map(float, one)), tuple(map(float, two))))
+    except (KeyError, TypeError, ValueError) as e:
+        raise UsageError(f'found [[pairs]] {table!r}; expected first, second and edges of both') from e
+
 # %% ../nbs/lib/125_contract.ipynb #1c26c9f6
 def parse_contract(
     text: str,
@@ -232,7 +255,7 @@ def parse_contract(
     "A contract from the text of its file."
     try:
         found = tomllib.loads(text)
-        _known(found, ['format', 'dataset', 'key', 'event_time', 'columns'], where='its top')
+        _known(found, ['format', 'dataset', 'key', 'event_time', 'columns', 'pairs'], where='its top')
         if found.get('format') != 1:
             raise UsageError(f'found format = {found.get("format")!r}; expected format = 1')
         dataset, key = found.get('dataset'), found.get('key', [])
@@ -241,7 +264,8 @@ def parse_contract(
         if not isinstance(key, list) or not isinstance(columns := found.get('columns', {}), dict):
             raise UsageError(f'found key = {key!r}; expected a list of columns, and tables [columns.NAME]')
         described = tuple(_column(name, table) for name, table in columns.items())
-        return Contract(dataset, described, tuple(key), found.get('event_time', ''))
+        pairs = tuple(map(_pair, found.get('pairs', [])))
+        return Contract(dataset, described, tuple(key), found.get('event_time', ''), pairs)
     except (UsageError, tomllib.TOMLDecodeError) as e:
         raise UsageError(f'{where}: {e}') from e
 
