@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -312,14 +313,18 @@ def main() -> None:
     logging.disable(logging.WARNING)
     absent = make_peer(quick=options.quick)
     runs = 2 if options.quick else 7
-    results: list[Result | Absent] = [absent] if absent else []
-    results += stories(runs=runs, peer=absent is None)
-    results += growth([100, 1000] if options.quick else [100, 1000, 10_000], runs=runs)
-    results += races(quick=options.quick)
     if not options.json:
         print(f'{"work":52} {"peer":8} {"ours":>9} {"theirs":>9} unit {"ratio":>6}  agree  runs')
-    print('\n'.join(json.dumps(asdict(one)) if options.json else line(one) for one in results))
-    if not all(one.agree for one in results if isinstance(one, Result)):
+    agree = True
+    for one in chain(
+        [absent] if absent else [],
+        stories(runs=runs, peer=absent is None),
+        growth([100, 1000] if options.quick else [100, 1000, 10_000], runs=runs),
+        races(quick=options.quick),
+    ):
+        agree = agree and (isinstance(one, Absent) or one.agree)
+        print(json.dumps(asdict(one)) if options.json else line(one), flush=True)
+    if not agree:
         raise SystemExit('something was lost, or predicts otherwise')
 
 
