@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 # %% auto #0
-__all__ = ['WRITE_POINTS', 'MODEL_KEYS', 'STEPS', 'GATE_RULE', 'MlopsError', 'UsageError', 'SettingsError', 'NotFoundError',
-           'ContractError', 'CorruptError', 'ConflictError', 'RefusedError', 'NotebookError', 'StoreError', 'suggest',
-           'choices', 'sha256', 'sha256_file', 'canonical_json', 'now', 'shipped', 'write_point', 'find_root', 'Entry',
-           'read_entries', 'check_names', 'override', 'ModelSettings', 'read_model', 'login_name', 'Settings',
-           'load_settings', 'allowed']
+__all__ = ['WRITE_POINTS', 'MODEL_KEYS', 'STEPS', 'DRIFT_KEYS', 'GATE_RULE', 'MlopsError', 'UsageError', 'SettingsError',
+           'NotFoundError', 'ContractError', 'CorruptError', 'ConflictError', 'RefusedError', 'NotebookError',
+           'StoreError', 'suggest', 'choices', 'sha256', 'sha256_file', 'canonical_json', 'now', 'shipped',
+           'write_point', 'find_root', 'Entry', 'read_entries', 'check_names', 'override', 'ModelSettings',
+           'read_model', 'login_name', 'Settings', 'load_settings', 'allowed']
 
 # %% ../nbs/lib/000_core.ipynb #c32be850
 class MlopsError(Exception):
@@ -185,7 +185,7 @@ class Entry:
     "One value of the settings, and where it was written."
 
     section: str  # 'drift', 'model late'
-    key: str  # 'alpha'
+    key: str  # 'minimum_rows'
     value: str  # as written, without spaces around it
     origin: str  # the file, or the environment variable
 
@@ -239,6 +239,7 @@ def read_entries(
 # %% ../nbs/lib/000_core.ipynb #5ec138bc
 MODEL_KEYS = 'dataset', 'label', 'score_column', 'event_time', 'key', 'window', 'reference', 'gates'
 STEPS = 'ingest', 'features', 'train', 'validate', 'score', 'drift', 'performance'
+DRIFT_KEYS = 'minimum_rows', 'direction', 'missing'  # of a column or segment
 
 
 def _is_notebook(entry: Entry) -> bool:
@@ -255,12 +256,13 @@ def check_names(
     "Refuse sections and keys that nothing reads."
     for section, keys in entries.items():
         model = re.fullmatch(r'model [A-Za-z][\w-]*', section)
-        if not model and section not in defaults:
+        part = re.fullmatch(r'drift \S.*', section)
+        if not model and not part and section not in defaults:
             raise SettingsError(
                 f'{origin}: [{section}] is not a section of the settings; '
-                + choices(section, [*defaults, 'model NAME'])
+                + choices(section, [*defaults, 'drift COLUMN', 'model NAME'])
             )
-        names = (*MODEL_KEYS, *STEPS) if model else tuple(defaults[section])
+        names = (*MODEL_KEYS, *STEPS) if model else DRIFT_KEYS if part else tuple(defaults[section])
         for entry in keys.values():
             if section == 'gates' or (model and _is_notebook(entry)):
                 continue
@@ -406,6 +408,9 @@ class Settings:
     grace: float = 10  # seconds until a cell that ignores its limit is the end of its process
     output_limit: int = 20_000_000  # bytes of output that a cell keeps, 0: any number
     profile_key: str = field(default='', repr=False)  # of the hashes of personal columns
+    drift: Mapping[str, Mapping[str, Entry]] = field(
+        default_factory=dict, repr=False
+    )  # as `drift_rules` reads it
 
     def model(self, name: str | None = None) -> ModelSettings:
         "The model of this name, or the only one; raises SettingsError, UsageError or NotFoundError."
@@ -480,7 +485,7 @@ def load_settings(
         entries['user']['name'].value or login_name(),
         engine.value,
         notebook['timeout'].number('seconds, 0 for no limit', 0, 10**9),
-        entries['drift']['alpha'].number('a number between 0 and 1', 1e-12, 1 - 1e-12),
+        entries['drift']['false_alarms_per_batch'].number('a number between 0 and 1', 1e-12, 1 - 1e-12),
         roles,
         gates,
         models,
@@ -489,6 +494,7 @@ def load_settings(
         notebook['grace'].number('seconds', 0, 10**9),
         int(notebook['output_limit'].number('bytes, 0 for any number', 0, 10**12)),
         entries['profile']['key'].value,
+        {name[5:].strip(): keys for name, keys in entries.items() if name.split()[0] == 'drift'},
     )
 
 # %% ../nbs/lib/000_core.ipynb #7d9d4a4b
