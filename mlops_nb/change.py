@@ -105,10 +105,11 @@ def pooled_frequent(
     columns: Iterable[ColumnProfile],
 ) -> Counter[str]:  # rows of each value
     "The frequent values of all batches together."
-    total = Counter[str]()
+    total = dict[str, int]()
     for column in columns:
-        total.update(column.frequent)
-    return total
+        for item, count in column.frequent.items():
+            total[item] = total.get(item, 0) + count
+    return Counter(total)
 
 # %% ../nbs/lib/245_change.ipynb #d17f309e
 def category_counts(
@@ -202,11 +203,15 @@ def describe_numbers(
     up, down = max(0.0, float(gap.max())), max(0.0, float(-gap.min()))
     low, half, high = twentieths[[2, 10, 18]].tolist()
     low_now, half_now, high_now = batch.quantiles([0.1, 0.5, 0.9]).tolist()
+    if max(up, down) > 3 * min(up, down):
+        rises, told = up > down, ''
+        for what, before, now in ('median', half, half_now), ('mean', mean, batch.mean):
+            if not told and (now > before) == rises:  # a mixture may move against its middle
+                told = _moved(what, number(before), number(now))
+        return f'moved {"up" if rises else "down"}, {told or "at its ends"}'
     told = _moved('median', number(half), number(half_now)) or _moved(
         'mean', number(mean), number(batch.mean)
     )
-    if max(up, down) > 3 * min(up, down):
-        return f'moved {"up" if up > down else "down"}, {told or "at its ends"}'
     word = 'spread out' if high_now - low_now > high - low else 'drew together'
     spread = _moved(
         'middle 80 %', f'{number(low)} to {number(high)}', f'{number(low_now)} to {number(high_now)}'
@@ -279,7 +284,7 @@ def draw_categories(
     before, now = pooled_frequent(reference), batch.frequent
     rows, rows_now = sum(map(values_of, reference)), max(1, values_of(batch))
     shares = {item: (before[item] / rows, now.get(item, 0) / rows_now) for item in {*before, *now}}
-    frequent = sorted(shares, key=lambda item: (-max(shares[item]), item))
+    frequent = heapq.nsmallest(12, shares, key=lambda item: (-max(shares[item]), item))
     chosen = list(dict.fromkeys([*first, *frequent]))[: 12 if len(shares) <= 12 else 11]
     left, right = [shares[item][0] for item in chosen], [shares[item][1] for item in chosen]
     if len(shares) > len(chosen):

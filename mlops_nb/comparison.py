@@ -149,7 +149,7 @@ def moved(
         tuple(names['unseen']), tuple(names['vanished']),
     )  # fmt: skip
 
-# %% ../nbs/lib/255_comparison.ipynb #c9c8d74e
+# %% ../nbs/lib/255_comparison.ipynb #366c5b99
 def course(
     evidence: Evidence,
     profiles: Sequence[Profile],  # in the order of time
@@ -162,7 +162,8 @@ def course(
     if shown.picture.labels:
         apart = [abs(a - b) for a, b in zip(shown.picture.reference, shown.picture.batch, strict=True)]
         what = shown.picture.labels[int(np.argmax(apart))]
-        shares = [short(c.frequent.get(what, 0) / n) if c and (n := values_of(c)) else None for c in columns]
+        counts = [(c.frequent.get(what, 0), values_of(c)) if c else (0, 0) for c in columns]
+        shares = [short(count / rows) if rows else None for count, rows in counts]
         return trend_line(what, shares, reference)
     medians = [float(c.quantiles(0.5)) if c and values_of(c) else None for c in columns]
     values = [short(v) if v is not None and math.isfinite(v) else None for v in medians]
@@ -239,8 +240,8 @@ def judge(
         p, alone = tests[0].p, min(test.alone for test in tests)
     apart, usual = compared.apart if compared else None, evidence.usual
     return ColumnDrift(
-        column=evidence.name, kind=evidence.kind, verdict=verdict, p=short(p), p_alone=short(alone), muted=muted,
-        reason=reason_of(evidence, found, rules), findings=tuple(found), moved=moved(evidence, tests),
+        column=evidence.name, kind=evidence.kind, verdict=verdict, p=short(p), p_alone=short(alone),
+        muted=muted, reason=reason_of(evidence, found, rules), findings=tuple(found), moved=moved(evidence, tests),
         distance=None if apart is None else short(apart), usual=None if usual is None else short(usual),
         missing=(missing_share(evidence.reference), missing_share([batch] if batch else [])),
         picture=compared.picture if compared else Picture(),

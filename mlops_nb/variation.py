@@ -25,8 +25,8 @@ def points_of(
     rows = counts.sum(axis=1, keepdims=True)
     return np.asarray(2 * np.sqrt(counts / np.where(rows > 0, rows, 1.0)))
 
-# %% ../nbs/lib/265_variation.ipynb #23590758
-TURNS = 12  # of the power iteration
+# %% ../nbs/lib/265_variation.ipynb #19e335f3
+TURNS = 6  # of the power iteration
 
 
 def usual_direction(
