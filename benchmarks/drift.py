@@ -52,7 +52,7 @@ from mlops_nb.performance import estimated_classification
 from mlops_nb.profile import Profile, merge, profile_table
 
 WANTED = {
-    'whylogs': ('whylogs==1.6.4', 'scipy', 'ipython', 'numpy<2', 'pandas<3', 'pyarrow'),
+    'whylogs': ('whylogs==1.6.4', 'scipy', 'ipython', 'numpy<2', 'pandas<3', 'pyarrow<18'),
     'evidently': ('evidently==0.7.23', 'pandas==2.3.3', 'pyarrow'),
     'nannyml': ('nannyml==0.13.1', 'statsmodels', 'pyarrow'),
 }

@@ -241,7 +241,8 @@ def judge(
     apart, usual = compared.apart if compared else None, evidence.usual
     return ColumnDrift(
         column=evidence.name, kind=evidence.kind, verdict=verdict, p=short(p), p_alone=short(alone),
-        muted=muted, reason=reason_of(evidence, found, rules), findings=tuple(found), moved=moved(evidence, tests),
+        muted=muted, reason=reason_of(evidence, found, rules), findings=tuple(found),
+        moved=moved(evidence, tests),
         distance=None if apart is None else short(apart), usual=None if usual is None else short(usual),
         missing=(missing_share(evidence.reference), missing_share([batch] if batch else [])),
         picture=compared.picture if compared else Picture(),
