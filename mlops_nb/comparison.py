@@ -17,7 +17,8 @@ from .companions import MARK, is_companion
 from .core import UsageError
 from .distance import CALIBRATED, holm
 from .drift_rules import UNCHANGED, DriftRules
-from mlops_nb.evidence import (
+from .lasting import along, grouped, onset_of, trend_line
+from mlops_nb.questions import (
     Evidence,
     Line,
     batch_name,
@@ -27,7 +28,6 @@ from mlops_nb.evidence import (
     score_spread,
     silence,
 )
-from .lasting import along, grouped, onset_of, trend_line
 from .season import places_of
 from .variation import outliers
 from mlops_nb.verdict import (

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .distance import Floats, holm, student_tail
+from .distance import Floats, student_tail
 from .figures import label
 from .variation import Variation, points_of
 from .verdict import ColumnDrift, Event, Onset, TrendLine, listed, short

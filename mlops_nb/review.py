@@ -16,9 +16,9 @@ import sqlalchemy as sa
 from .audit import append
 from .core import ModelSettings, NotFoundError, Settings, UsageError, allowed, choices, now
 from .drift_page import Command, drift_html, fragment
-from .evidence import batch_name
 from .lineage import link
 from .page import render
+from .questions import batch_name
 from mlops_nb.store import (
     Store,
     dataset_version,
