@@ -10,22 +10,25 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .distance import Floats, Normal, leave_one_out, normal_variation, unseen_p, vanished_p
+from .distance import Floats, divergence, unseen_p, vanished_p
 from .figures import label
+from .sketch import Distinct, merge_distinct
+from .texts import BUCKETS
 
 if TYPE_CHECKING:
     from mlops_nb.column import ColumnProfile
 
 # %% auto #0
-__all__ = ['TWENTIETHS', 'FEWEST', 'values_of', 'pooled_quantiles', 'number_edges', 'number_counts', 'category_items',
-           'least_share', 'pooled_frequent', 'category_counts', 'leave_category_out', 'percent', 'percents', 'facts',
+__all__ = ['TWENTIETHS', 'GRID', 'LEAST', 'FEWEST', 'RARE', 'values_of', 'pooled_quantiles', 'number_edges', 'number_counts',
+           'category_items', 'least_share', 'pooled_frequent', 'category_counts', 'percent', 'percents', 'facts',
            'number', 'pooled_shares', 'describe_numbers', 'describe_categories', 'picture_edges', 'Picture',
-           'draw_numbers', 'draw_categories', 'Test', 'Compared', 'compare_numbers', 'ask_unseen', 'ask_vanished',
-           'compare_categories']
+           'draw_numbers', 'draw_categories', 'Test', 'moved_share', 'moved_far', 'Compared', 'compare_numbers',
+           'ask_unseen', 'ask_vanished', 'compare_categories', 'new_values', 'without_each', 'compare_buckets']
 
 # %% ../nbs/lib/245_change.ipynb #9a2663da
 def values_of(
@@ -36,6 +39,7 @@ def values_of(
 
 # %% ../nbs/lib/245_change.ipynb #d9b1431a
 TWENTIETHS = np.linspace(0, 1, 21)
+GRID = np.linspace(0.0025, 0.9975, 200)
 
 
 def pooled_quantiles(
@@ -44,18 +48,26 @@ def pooled_quantiles(
 ) -> Floats:  # one for each share
     "Quantiles of all batches together."
     columns = [column for column in columns if values_of(column)]
-    candidates = np.unique([column.quantiles(np.linspace(0, 1, 201)) for column in columns])
-    weights = [values_of(column) for column in columns]
-    below = np.average([column.cdf(candidates) for column in columns], axis=0, weights=weights)
-    places = np.searchsorted(below, shares - 1e-12).clip(max=len(candidates) - 1)
-    return np.asarray(candidates[places], dtype=np.float64)
+    points = np.concatenate([column.quantiles(GRID) for column in columns])
+    order = np.argsort(points, kind='stable')
+    weights = np.repeat([float(values_of(column)) for column in columns], len(GRID))[order]
+    below = np.cumsum(weights) / weights.sum()
+    places = np.searchsorted(below, shares - 1e-12).clip(max=len(points) - 1)
+    found = points[order][places]
+    found[shares <= 0], found[shares >= 1] = points.min(), points.max()
+    return np.asarray(found, dtype=np.float64)
 
 # %% ../nbs/lib/245_change.ipynb #7682e88f
+LEAST = 5  # rows that are expected in a bin
+
+
 def number_edges(
     twentieths: Floats,  # quantiles k/20 of the reference
+    rows: float = math.inf,  # of the smaller side
 ) -> Floats:
-    "Edges between bins: the twentieths and the ends; each bin includes its upper edge."
-    return np.unique([np.nextafter(twentieths[0], -math.inf), *twentieths])
+    "Edges between bins: the twentieths, fewer for few rows, and the ends; each bin includes its upper edge."
+    step = next((step for step in (1, 2, 4, 5, 10) if step * rows >= LEAST * 20), 20)
+    return np.unique([np.nextafter(twentieths[0], -math.inf), *twentieths[::step]])
 
 # %% ../nbs/lib/245_change.ipynb #9a2b56ba
 def number_counts(
@@ -93,10 +105,11 @@ def pooled_frequent(
     columns: Iterable[ColumnProfile],
 ) -> Counter[str]:  # rows of each value
     "The frequent values of all batches together."
-    total = Counter[str]()
+    total = dict[str, int]()
     for column in columns:
-        total.update(column.frequent)
-    return total
+        for item, count in column.frequent.items():
+            total[item] = total.get(item, 0) + count
+    return Counter(total)
 
 # %% ../nbs/lib/245_change.ipynb #d17f309e
 def category_counts(
@@ -108,22 +121,6 @@ def category_counts(
     "Rows of each item, and of all other values."
     counts = [float(frequent.get(item, 0)) for item in items]
     return np.array([*counts, max(0.0, rows - sum(counts))])
-
-# %% ../nbs/lib/245_change.ipynb #d1ad8ea1
-def leave_category_out(
-    columns: Sequence[ColumnProfile],  # the reference's
-    *,
-    least: float = 0.0,  # share that a value must have
-) -> list[tuple[Floats, Floats]]:
-    "Each batch with all the others together, in bins chosen from the others."
-    total, all_rows, pairs = pooled_frequent(columns), sum(map(values_of, columns)), []
-    for column in columns:
-        others, rows = Counter(total), all_rows - values_of(column)
-        others.subtract(column.frequent)
-        items = category_items(others, rows, least=least)
-        batch = category_counts(column.frequent, values_of(column), items=items)
-        pairs.append((batch, category_counts(others, rows, items=items)))
-    return pairs
 
 # %% ../nbs/lib/245_change.ipynb #53a9da74
 def percent(
@@ -152,6 +149,9 @@ def _families(column: ColumnProfile) -> set[str]:
     return {names.get(name, 'other values') for name, count in column.types.items() if count}
 
 # %% ../nbs/lib/245_change.ipynb #0299515b
+RARE = 1e-4  # of a first gap: below it, chance is no explanation
+
+
 def facts(
     batch: ColumnProfile | None,  # None: the column is not there
     reference: Sequence[ColumnProfile],  # of the reference batches that have it
@@ -166,7 +166,9 @@ def facts(
     if known and (new := _families(batch) - known):
         found.append(f'holds {" and ".join(sorted(new))}, so far {" and ".join(sorted(known))} only')
     if batch.missing and not any(column.missing for column in reference):
-        found.append(f'{percent(batch.missing / batch.rows)} missing, never before')
+        expected = batch.rows / max(1, sum(column.rows for column in reference))  # as in `unseen_p`
+        if (expected / (1 + expected)) ** batch.missing < RARE:
+            found.append(f'{percent(batch.missing / batch.rows)} missing, never before')
     return found
 
 # %% ../nbs/lib/245_change.ipynb #6f8c4453
@@ -201,11 +203,15 @@ def describe_numbers(
     up, down = max(0.0, float(gap.max())), max(0.0, float(-gap.min()))
     low, half, high = twentieths[[2, 10, 18]].tolist()
     low_now, half_now, high_now = batch.quantiles([0.1, 0.5, 0.9]).tolist()
+    if max(up, down) > 3 * min(up, down):
+        rises, told = up > down, ''
+        for what, before, now in ('median', half, half_now), ('mean', mean, batch.mean):
+            if not told and (now > before) == rises:  # a mixture may move against its middle
+                told = _moved(what, number(before), number(now))
+        return f'moved {"up" if rises else "down"}, {told or "at its ends"}'
     told = _moved('median', number(half), number(half_now)) or _moved(
         'mean', number(mean), number(batch.mean)
     )
-    if max(up, down) > 3 * min(up, down):
-        return f'moved {"up" if up > down else "down"}, {told or "at its ends"}'
     word = 'spread out' if high_now - low_now > high - low else 'drew together'
     spread = _moved(
         'middle 80 %', f'{number(low)} to {number(high)}', f'{number(low_now)} to {number(high_now)}'
@@ -278,7 +284,7 @@ def draw_categories(
     before, now = pooled_frequent(reference), batch.frequent
     rows, rows_now = sum(map(values_of, reference)), max(1, values_of(batch))
     shares = {item: (before[item] / rows, now.get(item, 0) / rows_now) for item in {*before, *now}}
-    frequent = sorted(shares, key=lambda item: (-max(shares[item]), item))
+    frequent = heapq.nsmallest(12, shares, key=lambda item: (-max(shares[item]), item))
     chosen = list(dict.fromkeys([*first, *frequent]))[: 12 if len(shares) <= 12 else 11]
     left, right = [shares[item][0] for item in chosen], [shares[item][1] for item in chosen]
     if len(shares) > len(chosen):
@@ -294,40 +300,73 @@ class Test:
     change: str  # what changed, if it did
     what: str = 'distribution'  # as in `Finding`
     items: tuple[str, ...] = ()  # the values that it is about
+    batches: int = 1  # that answer together
     alone: float = 1.0  # p before it was corrected
+    upwards: bool | None = None  # which way it went
+
+# %% ../nbs/lib/245_change.ipynb #6b84ee7f
+def moved_share(
+    counts: Floats,  # batches × bins
+    others: Floats,  # the same, of what each is held against
+) -> Floats:  # of rows, 0 to 1, for each batch
+    "Half the absolute differences of shares (total variation)."
+    left, right = (one / np.maximum(one.sum(axis=1, keepdims=True), 1.0) for one in (counts, others))
+    return np.asarray(np.abs(left - right).sum(axis=1) / 2)
+
+
+def moved_far(
+    columns: Sequence[ColumnProfile],  # of numbers, with values
+    twentieths: Floats,  # of the reference
+) -> list[float]:
+    "How far the average row is from its place in the reference, in units of the reference's spread."
+    middle = twentieths[1:-1]
+    with np.errstate(over='ignore', invalid='ignore'):  # of numbers as large as there are
+        spread = middle[17] - middle[1] or twentieths[-1] - twentieths[0] or 1.0
+        return [float(np.abs(c.quantiles(TWENTIETHS[1:-1]) - middle).mean() / spread) for c in columns]
 
 # %% ../nbs/lib/245_change.ipynb #7b1b57f6
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Compared:
-    "One column of a batch in the bins of its reference."
+    "One column in the bins of its reference."
 
-    batch: Floats  # rows in each bin; no bins where the column cannot be compared
-    total: Floats  # of the reference, in the same bins
-    normal: Normal
+    reference: Floats  # rows: batches × bins; no bins where the column cannot be compared
+    later: Floats  # the same of the recent batches, the batch itself as the last one
     change: str  # what changed, if it did
     picture: Picture
     tests: tuple[Test, ...] = ()  # further questions
+    upwards: bool | None = None  # where numbers went
+    far: tuple[float, float, float] | None = None  # of the batch; least and most of the reference
+
+    @property
+    def apart(self) -> float | None:  # None: not compared
+        "The distance that people are shown: the root of the divergence."
+        if not self.reference.shape[1]:
+            return None
+        return math.sqrt(divergence(self.later[-1], self.reference.sum(axis=0)))
 
 # %% ../nbs/lib/245_change.ipynb #f3330ff8
 def compare_numbers(
     batch: ColumnProfile,
     reference: Sequence[ColumnProfile],
+    recent: Sequence[ColumnProfile] = (),  # between the reference and the batch; may have no values
 ) -> Compared:
-    "A column of numbers; all with values."
+    "A column of numbers; batch and reference with values."
     twentieths = pooled_quantiles(reference, TWENTIETHS)
-    edges = number_edges(twentieths)
-    counts, now = (
-        np.array([number_counts(column, edges) for column in reference]),
-        number_counts(batch, edges),
-    )
-    total = counts.sum(axis=0)
+    smaller = min(values_of(batch), float(np.median([values_of(column) for column in reference])))
+    edges = number_edges(twentieths, smaller)
+    counts = np.array([number_counts(column, edges) for column in reference])
+    later = np.array([number_counts(column, edges) for column in (*recent, batch)])
+    total, now = counts.sum(axis=0), later[-1]
     gap = (total / total.sum() - now / now.sum()).cumsum()[:-1]
     mean = float(np.average([column.mean for column in reference], weights=counts.sum(axis=1)))
     change = describe_numbers(batch, twentieths, mean=mean, gap=gap)
-    normal = normal_variation(leave_one_out(counts))
-    return Compared(now, total, normal, change, draw_numbers(batch, reference))
+    far, *usual = moved_far([batch, *reference], twentieths)
+    return Compared(
+        counts, later, change, draw_numbers(batch, reference), upwards=bool(gap.max() > -gap.min()),
+        far=(far, min(usual), max(usual)) if math.isfinite(far) else None,
+    )  # fmt: skip
 
-# %% ../nbs/lib/245_change.ipynb #ac9aec82
+# %% ../nbs/lib/245_change.ipynb #9e508dbe0
 def ask_unseen(
     batch: ColumnProfile,
     reference: Sequence[ColumnProfile],
@@ -341,7 +380,7 @@ def ask_unseen(
     names = ', '.join(label(item, 40) for item in items[:3])
     more = f' and {len(unseen) - 3:,} more' if len(unseen) > 3 else ''
     says = f'{names}{more} never seen before, in {rows:,} {"row" if rows == 1 else "rows"}'
-    return Test(p, says, 'unseen', tuple(items[:3]))
+    return Test(p, says, 'unseen', tuple(items[:10]))
 
 # %% ../nbs/lib/245_change.ipynb #beeaae5d
 def ask_vanished(
@@ -360,30 +399,68 @@ def ask_vanished(
             gone[item] = min(1.0, p * len(items)), counts.sum() / values.sum()
     if not gone:
         return Test(1.0, '', 'vanished')
-    name = min(gone, key=lambda item: (gone[item], item))
-    return Test(
-        gone[name][0], f'{label(name, 40)} is gone, so far {percent(gone[name][1])}', 'vanished', (name,)
-    )
+    names = sorted(gone, key=lambda item: (gone[item], item))
+    says = f'{label(names[0], 40)} is gone, so far {percent(gone[names[0]][1])}'
+    return Test(gone[names[0]][0], says, 'vanished', tuple(names[:10]))
 
 # %% ../nbs/lib/245_change.ipynb #9e508dbe
 def compare_categories(
     batch: ColumnProfile,
     reference: Sequence[ColumnProfile],
+    recent: Sequence[ColumnProfile] = (),
 ) -> Compared:
-    "A column of categories; all with values."
-    total, rows = pooled_frequent(reference), sum(map(values_of, reference))
-    least, counted = (
-        least_share([*reference, batch]),
-        not any(column.offset for column in [*reference, batch]),
-    )
-    items = category_items(total, rows, least=least)
-    tests = (ask_unseen(batch, reference), ask_vanished(batch, reference, items=items)) if counted else ()
-    picture = draw_categories(
-        batch, reference, first=[i for test in tests if test.p < 0.01 for i in test.items]
-    )
+    "A column of categories; batch and reference with values."
+    total, rows, everyone = pooled_frequent(reference), sum(map(values_of, reference)), [*reference, batch]
+    counted = not any(column.offset for column in everyone)
+    smaller = min(values_of(batch), float(np.median([values_of(column) for column in reference])))
+    items = category_items(total, rows, least=max(least_share(everyone), LEAST / smaller))
+    asked = category_items(total, rows, least=least_share(everyone))
+    tests = (ask_unseen(batch, reference), ask_vanished(batch, reference, items=asked)) if counted else ()
+    first = [item for test in tests if test.p < 0.01 for item in test.items[:3]]
+    picture = draw_categories(batch, reference, first=first)
+    counts = [
+        [category_counts(column.frequent, values_of(column), items=items) for column in columns]
+        for columns in (reference, (*recent, batch))
+    ]
     if not items:
-        return Compared(np.array([]), np.array([]), normal_variation([]), '', picture, tests)
-    now = category_counts(batch.frequent, values_of(batch), items=items)
-    before = category_counts(total, rows, items=items)
-    normal = normal_variation(leave_category_out(reference, least=least))
-    return Compared(now, before, normal, describe_categories(now, before, items=items), picture, tests)
+        return Compared(np.empty((len(reference), 0)), np.empty((1, 0)), '', picture, tests)
+    change = describe_categories(counts[1][-1], np.sum(counts[0], axis=0), items=items)
+    return Compared(np.array(counts[0]), np.array(counts[1]), change, picture, tests)
+
+# %% ../nbs/lib/245_change.ipynb #9eb19dff
+def new_values(
+    column: ColumnProfile,
+    others: Distinct,  # of other batches together
+) -> tuple[float, float]:  # values that the others lack, distinct values
+    "How many values are new, by the sketches."
+    own = column.components['cardinality/hll']
+    together = merge_distinct([others, own]) if isinstance(own, Distinct) else others
+    count = max(1.0, column.distinct)
+    return min(count, max(0.0, together.estimate - others.estimate)), count
+
+
+def without_each(
+    columns: Sequence[ColumnProfile],  # at least two
+) -> list[Distinct]:
+    "The distinct values of all but each."
+    sketches = [one for c in columns if isinstance(one := c.components.get('cardinality/hll'), Distinct)]
+    before, after = list(accumulate(sketches, _both)), list(accumulate(sketches[::-1], _both))[::-1]
+    inner = [_both(before[i - 1], after[i + 1]) for i in range(1, len(sketches) - 1)]
+    return [after[1], *inner, before[-2]]
+
+
+def _both(one: Distinct, other: Distinct) -> Distinct:
+    return merge_distinct([one, other])
+
+# %% ../nbs/lib/245_change.ipynb #6e4f2a3a
+def compare_buckets(
+    batch: ColumnProfile,  # the companion: numbers of buckets
+    reference: Sequence[ColumnProfile],
+    recent: Sequence[ColumnProfile] = (),
+) -> tuple[Floats, Floats]:  # rows: reference batches × buckets, later ones × buckets
+    "Texts of very many values, by their hash."
+    found = [
+        [[float(column.frequent.get(str(bucket), 0)) for bucket in range(BUCKETS)] for column in columns]
+        for columns in (reference, (*recent, batch))
+    ]
+    return np.array(found[0]), np.array(found[1])

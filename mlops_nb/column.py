@@ -9,6 +9,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -178,23 +179,23 @@ class Counted:
         value = self.components.get(path, 0)
         return value if isinstance(value, int) else 0
 
-    @property
+    @cached_property
     def rows(self) -> int:
         "How many rows, the missing ones too."
         return self.count('counts/n')
 
-    @property
+    @cached_property
     def missing(self) -> int:
         "How many rows have no value; NaN is none."
         return self.count('counts/null')
 
-    @property
+    @cached_property
     def types(self) -> dict[str, int]:
         "How many values of each type: integral, fractional, boolean, string, object, tensor."
         found = {path.removeprefix('types/'): self.count(path) for path in TYPES}
         return {name: count for name, count in found.items() if count}
 
-    @property
+    @cached_property
     def kind(self) -> Literal['number', 'category', 'other']:
         "What it has: quantiles, frequent values, or only counts."
         named = self.types.keys() & {'string', 'boolean'}

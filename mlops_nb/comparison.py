@@ -6,170 +6,216 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
-from itertools import accumulate
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlops_nb.change import (
-    Compared,
-    Picture,
-    Test,
-    compare_categories,
-    compare_numbers,
-    facts,
-    percent,
-    percents,
-    values_of,
-)
+from .change import Picture, Test, moved_share, values_of
+from .companions import MARK, is_companion
 from .core import UsageError
-from .distance import CALIBRATED, distance_p, divergence, holm, missing_p, sampling_noise
-from .verdict import ColumnDrift, Drift, Finding
+from .distance import CALIBRATED, holm
+from .drift_rules import UNCHANGED, DriftRules
+from .lasting import along, grouped, onset_of, trend_line
+from mlops_nb.questions import (
+    Evidence,
+    Line,
+    batch_name,
+    gather,
+    gather_pair,
+    questions,
+    score_spread,
+    silence,
+)
+from .season import places_of
+from .variation import outliers
+from mlops_nb.verdict import (
+    ColumnDrift,
+    Doubt,
+    Drift,
+    Finding,
+    Moved,
+    Onset,
+    SegmentDrift,
+    TrendLine,
+    listed,
+    short,
+)
 
 if TYPE_CHECKING:
     from mlops_nb.column import ColumnProfile
     from mlops_nb.profile import Profile
 
 # %% auto #0
-__all__ = ['WATCHED', 'Evidence', 'is_countable', 'kind_of', 'outside', 'unheard_of', 'gather', 'questions', 'distances',
-           'silence', 'missing_share', 'judge', 'batch_name', 'prior_scatter', 'corrected_answers', 'compare']
+__all__ = ['NAMED', 'WATCHED', 'lined_up', 'timeline', 'asked', 'corrected', 'missing_share', 'moved', 'course', 'lasts',
+           'verdict_on', 'reason_of', 'judge', 'doubtful', 'columns_of', 'segment_lines', 'compare']
 
-# %% ../nbs/lib/255_comparison.ipynb #95aca732
-@dataclass(frozen=True)
-class Evidence:
-    "All that is known about one column before the verdict."
-
-    name: str
-    batch: ColumnProfile | None
-    reference: tuple[ColumnProfile, ...]  # of the reference batches that have it
-    facts: tuple[str, ...]
-    compared: Compared | None  # None: nothing to compare
-
-# %% ../nbs/lib/255_comparison.ipynb #7bed7aec
-def is_countable(
-    column: ColumnProfile,
-) -> bool:
-    "Whether it has values that can be put into bins: infinite numbers cannot."
-    return values_of(column) > 0 and (column.kind != 'number' or math.isfinite(column.minimum))
-
-# %% ../nbs/lib/255_comparison.ipynb #8c22d005
-def kind_of(
-    columns: Iterable[ColumnProfile],
-) -> str:  # 'number', 'category' or 'other'
-    "The kind that most rows are of."
-    rows = Counter[str]()
-    for column in columns:
-        rows[column.kind] += values_of(column)
-    return max(rows, key=lambda kind: rows[kind])
-
-# %% ../nbs/lib/255_comparison.ipynb #ebc10ab4
-def outside(column: ColumnProfile, low: float, high: float) -> float:
-    "The share of a column's numbers that lie beyond two ends."
-    below, up_to_high = column.cdf([np.nextafter(low, -np.inf), high])
-    return float(below + 1 - up_to_high)
-
-
-def unheard_of(
-    now: ColumnProfile,
-    before: Sequence[ColumnProfile],  # of numbers, in the order of time
-    *,
-    least: int = 20,  # values below which a batch says nothing
-) -> list[str]:  # at most one sentence
-    "That most numbers lie beyond all that was seen, where no batch before did so when it came."
-    if len(before) < CALIBRATED or values_of(now) < least:
-        return []
-    lows = list(accumulate((column.minimum for column in before), min))
-    highs = list(accumulate((column.maximum for column in before), max))
-    share = outside(now, lows[-1], highs[-1])
-    spans = zip(before[1:], lows, highs, strict=False)  # each batch, and what came before it
-    came = [outside(column, low, high) for column, low, high in spans if values_of(column) >= least]
-    if share < 0.5 or max(came, default=1.0) > share / 2:
-        return []
-    return [f'{percent(share)} of its values lie beyond all seen before, {lows[-1]:g} to {highs[-1]:g}']
-
-# %% ../nbs/lib/255_comparison.ipynb #62f3d2fb
-def gather(
-    name: str,  # of a column
+# %% ../nbs/lib/255_comparison.ipynb #d4e59001
+def lined_up(
     batch: Profile,
-    *,
     reference: Sequence[Profile],
-) -> Evidence:
-    "Look at one column alone."
-    now, before = batch.columns.get(name), [p.columns[name] for p in reference if name in p.columns]
-    found, compared = tuple(facts(now, before)), None
-    if now and before:
-        kind = kind_of(before)
-        alike = [column for column in before if column.kind == kind and is_countable(column)]
-        compare = {'number': compare_numbers, 'category': compare_categories}.get(kind)
-        if compare and alike and now.kind == kind and is_countable(now):
-            compared = compare(now, alike)
-            found += tuple(unheard_of(now, alike)) if kind == 'number' else ()
-    return Evidence(name, now, tuple(before), found, compared)
+    recent: Sequence[Profile] = (),
+    segment: str = '',
+) -> Line | None:  # None: no reference
+    "All batches in the order of time."
+    name = batch_name(batch)
+    before = sorted((p for p in reference if not name or batch_name(p) != name), key=batch_name)
+    if not before:
+        return None
+    known = {name, *map(batch_name, before)}
+    after = [p for p in recent if batch_name(p) not in known]
+    places = places_of([batch_name(p) for p in before], [batch_name(p) for p in after] + [name])
+    order = [i for i in np.argsort(places[1][:-1], kind='stable') if places[1][i] < places[1][-1]]
+    there = np.array([*places[1][order], places[1][-1]])
+    return Line(tuple(before), (*(after[i] for i in order), batch), (places[0], there), segment)
 
-# %% ../nbs/lib/255_comparison.ipynb #b43eb334
-def questions(
+
+def timeline(
+    line: Line,
+) -> list[Profile]:
+    "Every profile, in the order of time."
+    order = np.argsort(np.concatenate(line.places), kind='stable')
+    return [(*line.reference, *line.later)[i] for i in order]
+
+# %% ../nbs/lib/255_comparison.ipynb #1f74ce3e
+def asked(
     evidence: Evidence,
     *,
-    prior: float,  # median scatter of all columns
-) -> list[Test]:
-    "All tests of one column."
-    batch, compared, tests = evidence.batch, evidence.compared, list[Test]()
-    if batch is None or not evidence.reference or not batch.rows:
-        return tests
-    if compared:
-        tests += compared.tests
-        if len(compared.batch):
-            p = distance_p(compared.batch, compared.total, normal=compared.normal, prior=prior)
-            tests.append(Test(p, compared.change))
-    gaps = np.array(
-        [[column.missing, column.rows] for column in evidence.reference if column.rows], dtype=float
-    )
-    if len(gaps) and gaps[:, 0].any():
-        before, now = gaps[:, 0].sum() / gaps[:, 1].sum(), batch.missing / batch.rows
-        word = 'rose' if now > before else 'fell'
-        p = missing_p(batch.missing, batch.rows, reference=gaps)
-        tests.append(Test(p, f'missing {word} from {" to ".join(percents(before, now))}', 'missing'))
-    return tests
+    prior: float,
+    rules: DriftRules,
+) -> list[Test]:  # with p-values that are not corrected
+    "The questions that count."
+    rule, found = rules.rule(evidence.name, evidence.line.segment), []
+    rows = evidence.batch.rows if evidence.batch else 0
+    for test in questions(evidence, prior=prior):
+        if (rows if test.what == 'missing' else evidence.rows) < rule.minimum_rows:
+            continue
+        wanted = rule.missing if test.what == 'missing' else rule.direction
+        if wanted != 'both' and test.upwards is not None and test.upwards != (wanted == 'up'):
+            test = replace(test, p=1.0)
+        found.append(test)
+    return found
 
-# %% ../nbs/lib/255_comparison.ipynb #234d47d3
-def distances(
-    evidence: Evidence,
-) -> tuple[float | None, float | None]:  # None: not compared, not known
-    "The column's distance, and that of a normal batch of as many rows."
-    compared = evidence.compared
-    if not compared or not len(compared.batch):
-        return None, None
-    noise, _ = sampling_noise(compared.batch, compared.total)
-    known = compared.normal.batches >= CALIBRATED
-    usual = math.sqrt(compared.normal.variation + noise) if known else None
-    return math.sqrt(divergence(compared.batch, compared.total)), usual
 
-# %% ../nbs/lib/255_comparison.ipynb #abcb127e
-def silence(
-    evidence: Evidence,
-) -> str:
-    "Why a column without a change says nothing."
-    if not evidence.batch or not evidence.reference:
-        return ''
-    if not values_of(evidence.batch):
-        return 'no values'
-    if evidence.compared and not len(evidence.compared.batch):
-        return 'not compared: no value has rows enough'
-    return 'as before' if evidence.compared else 'not compared: neither numbers nor categories'
+def corrected(
+    asked: Sequence[tuple[Evidence, Sequence[Test]]],
+    *,
+    muted: Sequence[bool],  # columns that do not count: their p-values stay as they are
+    importance: Mapping[str, float] = {},
+) -> list[list[Test]]:
+    "All tests of all columns, their p-values corrected for their number."
+    counting = [
+        (e, test) for (e, tests), mute in zip(asked, muted, strict=True) if not mute for test in tests
+    ]
+    weights = [0.5 + 0.5 * len(importance) * importance.get(e.name, 0.0) for e, _ in counting]
+    adjusted = iter(holm([test.p for _, test in counting], weights if importance else ()))
+    return [
+        [replace(test, p=test.p if mute else next(adjusted), alone=test.p) for test in tests]
+        for (_, tests), mute in zip(asked, muted, strict=True)
+    ]
 
-# %% ../nbs/lib/255_comparison.ipynb #563c9a28
+# %% ../nbs/lib/255_comparison.ipynb #7850aa23
+NAMED = 'unseen', 'vanished'
+
+
 def missing_share(
-    columns: Sequence[ColumnProfile],
+    columns: Iterable[ColumnProfile],
 ) -> float | None:  # None: no rows
     "The share of rows without a value."
+    columns = list(columns)
     rows = sum(column.rows for column in columns)
     return sum(column.missing for column in columns) / rows if rows else None
 
+
+def moved(
+    evidence: Evidence,
+    tests: Sequence[Test],
+) -> Moved | None:  # None: not compared
+    "How far the column moved."
+    compared = evidence.compared
+    if compared is None or not compared.reference.shape[1]:
+        return None
+    total = compared.reference.sum(axis=0)
+    share, usual = float(moved_share(compared.later[-1:], total[None])[0]), list[float]()
+    if len(compared.reference) > 1:
+        usual = moved_share(compared.reference, total - compared.reference).tolist()
+    names = {what: [i for t in tests if t.what == what and t.alone < 0.01 for i in t.items] for what in NAMED}
+    far, least, most = compared.far or (None, None, None)
+    return Moved(
+        short(share), (short(min(usual)), short(max(usual))) if usual else None,
+        far if far is None else short(far),
+        None if least is None or most is None else (short(least), short(most)),
+        tuple(names['unseen']), tuple(names['vanished']),
+    )  # fmt: skip
+
+# %% ../nbs/lib/255_comparison.ipynb #366c5b99
+def course(
+    evidence: Evidence,
+    profiles: Sequence[Profile],  # in the order of time
+    reference: Sequence[int],  # which of them are the reference
+) -> TrendLine | None:  # None: nothing to follow
+    "One figure of the column over all batches: the median, or the share of the value that changed most."
+    columns, shown = [p.columns.get(evidence.name) for p in profiles], evidence.compared
+    if shown is None or not shown.picture.batch:
+        return None
+    if shown.picture.labels:
+        apart = [abs(a - b) for a, b in zip(shown.picture.reference, shown.picture.batch, strict=True)]
+        what = shown.picture.labels[int(np.argmax(apart))]
+        counts = [(c.frequent.get(what, 0), values_of(c)) if c else (0, 0) for c in columns]
+        shares = [short(count / rows) if rows else None for count, rows in counts]
+        return trend_line(what, shares, reference)
+    medians = [float(c.quantiles(0.5)) if c and values_of(c) else None for c in columns]
+    values = [short(v) if v is not None and math.isfinite(v) else None for v in medians]
+    return trend_line('median', values, reference)
+
+
+def lasts(
+    evidence: Evidence,
+    tests: Sequence[Test],  # the surest first
+) -> Onset | None:  # None: nothing came after the reference but the batch
+    "Since when the column differs, by the answer that is surest."
+    for test in tests[:1]:
+        if test.what == 'distribution' and evidence.variation and evidence.compared:
+            names = [batch_name(evidence.line.later[i]) for i in evidence.seen]
+            figures = along(evidence.variation, evidence.compared.later, test.batches)
+            return onset_of(figures, names, test.p) if len(names) > 1 else None
+        for figure in evidence.shares:
+            if test.change == figure.change() and len(figure.later) == len(evidence.line.later) > 1:
+                names = [batch_name(one) for one in evidence.line.later]
+                before = figure.reference[:, 0].sum() / figure.reference[:, 1].sum()
+                sides = figure.later[:, 0] / figure.later[:, 1] - before
+                return onset_of(sides * np.sign(sides[-1] or 1.0), names, test.p)
+    return None
+
 # %% ../nbs/lib/255_comparison.ipynb #dc9c9951
 WATCHED = 10  # times the budget: what is to be watched
+
+
+def verdict_on(
+    evidence: Evidence,
+    tests: Sequence[Test],  # with corrected p-values, the surest first
+    alpha: float,
+) -> str:
+    "One of the four words."
+    if evidence.facts:
+        return 'drift'
+    if not tests:
+        return 'cannot tell'
+    if tests[0].p <= alpha and len(evidence.reference) >= CALIBRATED:
+        return 'drift'
+    return 'watch' if tests[0].p <= WATCHED * alpha else 'stable'
+
+
+def reason_of(evidence: Evidence, found: Sequence[Finding], rules: DriftRules) -> str:
+    "What changed, or why nothing can be said."
+    told = [*dict.fromkeys(one.text for one in found)][: len(evidence.facts) + 2]
+    if told:
+        return '; '.join(told)
+    least = rules.rule(evidence.name, evidence.line.segment).minimum_rows
+    if evidence.batch and evidence.reference and 0 < evidence.rows < least:
+        return f'{evidence.rows} rows with a value, at least {least} are needed'
+    return silence(evidence)
 
 
 def judge(
@@ -177,78 +223,147 @@ def judge(
     tests: Sequence[Test],  # with corrected p-values
     *,
     alpha: float,
-    muted: bool,
+    muted: bool = False,
+    rules: DriftRules = UNCHANGED,
 ) -> ColumnDrift:
     "The verdict on one column."
-    batch, reference, compared = evidence.batch, evidence.reference, evidence.compared
-    ordered = sorted(tests, key=lambda test: test.p)
+    batch, compared = evidence.batch, evidence.compared
+    tests = sorted(tests, key=lambda test: test.p)
+    verdict = verdict_on(evidence, tests, alpha)
+    limit = alpha if verdict == 'drift' and not evidence.facts else WATCHED * alpha
     found = [Finding('column', fact, fact=True) for fact in evidence.facts]
-    found += [Finding(test.what, test.change, test.p) for test in ordered if test.p <= WATCHED * alpha]
-    p = 0.0 if evidence.facts else min((test.p for test in tests), default=1.0)
-    verdict = 'watch' if found else 'stable' if tests else 'cannot tell'
-    if p <= alpha and (evidence.facts or len(reference) >= CALIBRATED):
-        verdict = 'drift'
-    told = dict.fromkeys(one.text for one in found if verdict != 'drift' or one.p <= alpha)
-    distance, usual = distances(evidence)
+    for test in tests:
+        more = f' (by {test.batches} batches together)' if test.batches > 1 else ''
+        found += [Finding(test.what, f'{test.change}{more}', short(test.p))] if test.p <= limit else []
+    p, alone = (0.0, 0.0) if evidence.facts else (1.0, 1.0)
+    if tests and not evidence.facts:
+        p, alone = tests[0].p, min(test.alone for test in tests)
+    apart, usual = compared.apart if compared else None, evidence.usual
     return ColumnDrift(
-        column=evidence.name, kind=kind_of(reference or [batch] if batch else reference), verdict=verdict,
-        reason='; '.join([*told][: len(evidence.facts) + 2]) or silence(evidence),
-        p=p, p_alone=min((test.alone for test in tests), default=1.0) if p else 0.0, muted=muted,
-        distance=distance, usual=usual, findings=tuple(found),
+        column=evidence.name, kind=evidence.kind, verdict=verdict, p=short(p), p_alone=short(alone),
+        muted=muted, reason=reason_of(evidence, found, rules), findings=tuple(found),
+        moved=moved(evidence, tests),
+        distance=None if apart is None else short(apart), usual=None if usual is None else short(usual),
+        missing=(missing_share(evidence.reference), missing_share([batch] if batch else [])),
         picture=compared.picture if compared else Picture(),
-        missing=(missing_share(reference), missing_share([batch] if batch else [])),
+        onset=lasts(evidence, tests) if found and verdict in ('drift', 'watch') else None,
     )  # fmt: skip
 
-# %% ../nbs/lib/255_comparison.ipynb #b3866def
-def batch_name(
-    profile: Profile,
-) -> str:
-    "What a profile says that its batch is called; may be empty."
-    return str(profile.metadata.get('batch', ''))
-
-# %% ../nbs/lib/255_comparison.ipynb #cb68adaf
-def prior_scatter(
+# %% ../nbs/lib/255_comparison.ipynb #b492cddc
+def doubtful(
     evidence: Sequence[Evidence],
-) -> float:
-    "The scatter of the median column."
-    normals = [e.compared.normal for e in evidence if e.compared and e.compared.normal.batches > 1]
-    return float(np.median([max(normal.scatter, normal.least_scatter) for normal in normals] or [0.1]))
-
-# %% ../nbs/lib/255_comparison.ipynb #60d23516
-def corrected_answers(
-    evidence: Sequence[Evidence],
+    reference: Sequence[str],  # names of the reference batches
     *,
-    ignore: Collection[str] = (),  # columns that do not count: their p-values stay as they are
-) -> list[tuple[Evidence, list[Test]]]:
-    "All tests of all columns, their p-values corrected for their number."
-    prior = prior_scatter(evidence)
-    asked = [(e, questions(e, prior=prior)) for e in evidence]
-    corrected = iter(holm([test.p for e, tests in asked if e.name not in ignore for test in tests]))
-    return [
-        (e, tests if e.name in ignore else [replace(test, p=next(corrected), alone=test.p) for test in tests])
-        for e, tests in asked
-    ]
+    prior: float,
+    alpha: float,
+) -> tuple[Doubt, ...]:
+    "Reference batches that differ from the others as a drifted batch does."
+    known = [e for e in evidence if len(e.scores) == len(reference) > CALIBRATED]
+    scores = [e.scores for e in known]
+    adjusted = holm([float(p) for one in outliers(scores, prior=prior) for p in one])
+    found = []
+    for place, name in enumerate(reference):
+        columns = [e.name for i, e in enumerate(known) if adjusted[i * len(reference) + place] <= alpha]
+        if columns:
+            found.append(Doubt(name, f'{listed(columns)} differ from all other reference batches'))
+    return tuple(found)
+
+# %% ../nbs/lib/255_comparison.ipynb #bb5d5e19
+def columns_of(
+    line: Line,
+) -> list[Evidence]:
+    "Every column and every pair of a line; companions of other kinds speak through their columns."
+    names = dict.fromkeys(name for p in (line.batch, *line.reference) for name in p.columns)
+    found = [gather(name, line) for name in names if not is_companion(name)]
+    pairs = [gather_pair(name, line) for name in names if name.endswith(f'{MARK}pair')]
+    return [*found, *(one for one in pairs if one)]
+
+
+def segment_lines(
+    batch: str,  # its name
+    reference: Collection[str],  # names
+    segments: Sequence[Profile],  # of parts of batches, each with 'batch' and 'segment' in its metadata
+) -> list[Line]:
+    "A line for each segment that the batch has."
+    parts: dict[str, list[Profile]] = {}
+    for one in segments:
+        parts.setdefault(one.metadata.get('segment', ''), []).append(one)
+    found = []
+    for name, profiles in sorted(parts.items()):
+        now = [p for p in profiles if batch_name(p) == batch]
+        if name and now:
+            before = [p for p in profiles if batch_name(p) in reference]
+            recent = [p for p in profiles if batch_name(p) not in reference]
+            found.append(lined_up(now[0], before, recent, name))
+    return [line for line in found if line]
 
 # %% ../nbs/lib/255_comparison.ipynb #78e40966
 def compare(
     batch: Profile,  # what just arrived
     reference: Sequence[Profile],  # what is normal; the batch itself, by name, is left out of it
     *,
-    alpha: float = 0.01,  # how often a batch in which nothing changed may be called drifted
+    alpha: float | None = None,  # how often a batch in which nothing changed may be called drifted
     ignore: Collection[str] = (),  # columns that do not count
+    recent: Sequence[Profile] = (),  # batches after the reference: a change that lasts shows in several
+    segments: Sequence[Profile] = (),  # of parts of all these batches, as `build.segments` makes them
+    importance: Mapping[str, float] = {},  # share of what matters to the model, by column
+    rules: DriftRules = UNCHANGED,
 ) -> Drift:  # raises UsageError when there is no reference
     "Compare a batch with its reference, column by column, from profiles alone."
-    name = batch_name(batch)
-    reference = sorted((p for p in reference if not name or batch_name(p) != name), key=batch_name)
-    if not reference:
+    alpha = rules.false_alarms_per_batch if alpha is None else alpha
+    name, line = batch_name(batch), lined_up(batch, reference, recent)
+    if line is None:
         raise UsageError(
             f'found no reference batch for {name or "the batch"}; expected at least one other batch '
             f'with a profile, and {CALIBRATED} to know what is normal'
         )
-    columns = dict.fromkeys([*batch.columns, *(column for p in reference for column in p.columns)])
-    evidence = [gather(column, batch, reference=reference) for column in columns]
-    answered = corrected_answers(evidence, ignore=ignore)
-    judged = [judge(e, tests, alpha=alpha, muted=e.name in ignore) for e, tests in answered]
-    judged.sort(key=lambda one: (not one.fact, one.p, -(one.distance or 0) / (one.usual or 1), one.column))
-    names, calibrated = tuple(map(batch_name, reference)), len(reference) >= CALIBRATED
-    return Drift(name, batch.rows, names, alpha, calibrated, tuple(judged))
+    names = tuple(map(batch_name, line.reference))
+    evidence = columns_of(line)
+    inside = [one for part in segment_lines(name, names, segments) for one in columns_of(part)]
+    everything = [*evidence, *inside]
+    prior = score_spread(everything)
+    muted = [e.name in ignore or rules.ignored(e.name, e.line.segment) for e in everything]
+    answers = [(e, asked(e, prior=prior, rules=rules)) for e in everything]
+    tests = corrected(answers, muted=muted, importance=importance)
+    judged = [
+        replace(judge(e, found, alpha=alpha, muted=mute, rules=rules), importance=importance.get(e.name))
+        for e, found, mute in zip(everything, tests, muted, strict=True)
+    ]
+    cut = len(evidence)
+    drift = Drift(
+        name, batch.rows, names, alpha, len(names) >= CALIBRATED,
+        _ordered(_with_courses(judged[:cut], evidence, line)),
+        batches=tuple(map(batch_name, timeline(line))), segments=_segments(judged[cut:], inside),
+        doubts=doubtful(evidence, names, prior=prior, alpha=alpha),
+    )  # fmt: skip
+    scores = {e.name: e.scores for e in evidence}
+    return replace(drift, events=grouped([one for one in drift.columns if one.drifted], scores))
+
+
+def _with_courses(
+    judged: Sequence[ColumnDrift], evidence: Sequence[Evidence], line: Line
+) -> list[ColumnDrift]:
+    "With the figure of each column over the batches."
+    profiles = timeline(line)
+    places = [i for i, p in enumerate(profiles) if any(p is one for one in line.reference)]
+    return [replace(one, trend=course(e, profiles, places)) for one, e in zip(judged, evidence, strict=True)]
+
+
+def _ordered(columns: Sequence[ColumnDrift]) -> tuple[ColumnDrift, ...]:
+    "The most surprising first."
+    return tuple(
+        sorted(
+            columns,
+            key=lambda one: (not one.fact, one.p, -(one.distance or 0) / (one.usual or 1), one.column),
+        )
+    )
+
+
+def _segments(judged: Sequence[ColumnDrift], evidence: Sequence[Evidence]) -> tuple[SegmentDrift, ...]:
+    "What drifted or is to be watched in a part of the rows."
+    found = {
+        id(one): SegmentDrift(e.line.segment, e.line.batch.rows, one)
+        for one, e in zip(judged, evidence, strict=True)
+        if one.verdict in ('drift', 'watch')
+    }
+    return tuple(found[id(one)] for one in _ordered([one for one in judged if id(one) in found]))

@@ -20,11 +20,11 @@ from typing import Any
 from .rule import MisreadError, Rule, parse_rule
 
 # %% auto #0
-__all__ = ['WRITE_POINTS', 'MODEL_KEYS', 'RULES', 'STEPS', 'MlopsError', 'UsageError', 'SettingsError', 'NotFoundError',
-           'ContractError', 'CorruptError', 'ConflictError', 'RefusedError', 'NotebookError', 'StoreError', 'suggest',
-           'choices', 'sha256', 'sha256_file', 'canonical_json', 'now', 'shipped', 'write_point', 'find_root', 'Entry',
-           'read_entries', 'check_names', 'override', 'ModelSettings', 'read_model', 'login_name', 'Settings',
-           'read_rule', 'load_settings', 'allowed']
+__all__ = ['WRITE_POINTS', 'MODEL_KEYS', 'RULES', 'STEPS', 'DRIFT_KEYS', 'MlopsError', 'UsageError', 'SettingsError',
+           'NotFoundError', 'ContractError', 'CorruptError', 'ConflictError', 'RefusedError', 'NotebookError',
+           'StoreError', 'suggest', 'choices', 'sha256', 'sha256_file', 'canonical_json', 'now', 'shipped',
+           'write_point', 'find_root', 'Entry', 'read_entries', 'check_names', 'override', 'ModelSettings',
+           'read_model', 'login_name', 'Settings', 'read_rule', 'load_settings', 'allowed']
 
 # %% ../nbs/lib/000_core.ipynb #c32be850
 class MlopsError(Exception):
@@ -189,7 +189,7 @@ class Entry:
     "One value of the settings, and where it was written."
 
     section: str  # 'drift', 'model late'
-    key: str  # 'alpha'
+    key: str  # 'minimum_rows'
     value: str  # as written, without spaces around it
     origin: str  # the file, or the environment variable
 
@@ -247,6 +247,7 @@ MODEL_KEYS = (
 )  # fmt: skip
 RULES = 'gates', 'approval', 'trusted'  # what the environment must not change
 STEPS = 'ingest', 'features', 'train', 'validate', 'score', 'drift', 'performance'
+DRIFT_KEYS = 'minimum_rows', 'direction', 'missing'  # of a column or segment
 
 
 def _is_notebook(entry: Entry) -> bool:
@@ -263,12 +264,13 @@ def check_names(
     "Refuse sections and keys that nothing reads."
     for section, keys in entries.items():
         model = re.fullmatch(r'model [A-Za-z][\w-]*', section)
-        if not model and section not in defaults:
+        part = re.fullmatch(r'drift \S.*', section)
+        if not model and not part and section not in defaults:
             raise SettingsError(
                 f'{origin}: [{section}] is not a section of the settings; '
-                + choices(section, [*defaults, 'model NAME'])
+                + choices(section, [*defaults, 'drift COLUMN', 'model NAME'])
             )
-        names = (*MODEL_KEYS, *STEPS) if model else tuple(defaults[section])
+        names = (*MODEL_KEYS, *STEPS) if model else DRIFT_KEYS if part else tuple(defaults[section])
         for entry in keys.values():
             if section == 'gates' or (model and _is_notebook(entry)):
                 continue
@@ -418,6 +420,7 @@ class Settings:
     output_limit: int = 20_000_000  # bytes of output that a cell keeps, 0: any number
     profile_key: str = field(default='', repr=False)  # of the hashes of personal columns
     store_endpoint: str = ''  # of an S3 server that is not Amazon's
+    drift: Mapping[str, Mapping[str, Entry]] = field(default_factory=dict, repr=False)  # see `drift_rules`
 
     def model(self, name: str | None = None) -> ModelSettings:
         "The model of this name, or the only one; raises SettingsError, UsageError or NotFoundError."
@@ -506,7 +509,7 @@ def load_settings(
         entries['user']['name'].value or login_name(),
         engine.value,
         notebook['timeout'].number('seconds, 0 for no limit', 0, 10**9),
-        entries['drift']['alpha'].number('a number between 0 and 1', 1e-12, 1 - 1e-12),
+        entries['drift']['false_alarms_per_batch'].number('a number between 0 and 1', 1e-12, 1 - 1e-12),
         roles,
         gates,
         models,
@@ -516,6 +519,7 @@ def load_settings(
         int(notebook['output_limit'].number('bytes, 0 for any number', 0, 10**12)),
         entries['profile']['key'].value,
         entries['store']['endpoint'].value,
+        {name[5:].strip(): keys for name, keys in entries.items() if name.split()[0] == 'drift'},
     )
 
 # %% ../nbs/lib/000_core.ipynb #7d9d4a4b

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +15,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 # %% auto #0
-__all__ = ['Floats', 'CALIBRATED', 'PRIOR_DEGREES', 'divergence', 'sampling_noise', 'Normal', 'normal_variation', 'leave_one_out',
-           'student_tail', 'noise_tail', 'distance_p', 'missing_p', 'unseen_p', 'vanished_p', 'holm']
+__all__ = ['Floats', 'CALIBRATED', 'PRIOR_DEGREES', 'divergence', 'student_tail', 'noise_tail', 'unseen_p', 'vanished_p', 'holm']
 
 # %% ../nbs/lib/240_distance.ipynb #0c244102
 def divergence(
@@ -31,54 +29,6 @@ def divergence(
     middle = np.where(p + q > 0, (p + q) / 2, 1.0)  # 1 where both are empty: avoids 0 / 0
     parts = [side * np.log(np.where(side > 0, side, middle) / middle) for side in (p, q)]
     return max(0.0, float(sum(part.sum() for part in parts)) / 2)
-
-# %% ../nbs/lib/240_distance.ipynb #be94e7ff
-def sampling_noise(
-    left: Floats,  # rows in each bin
-    right: Floats,  # rows in the same bins
-) -> tuple[float, float]:  # expected divergence in nats, and the bins that can be filled, less one
-    "What `divergence` shows on average between two samples of one distribution."
-    rows, others = left.sum(), right.sum()
-    shares = (left + right) / (rows + others)
-    free = max(1.0, float((1 - np.exp(-shares * min(rows, others))).sum()) - 1)
-    return free / 8 * (1 / rows + 1 / others), free
-
-# %% ../nbs/lib/240_distance.ipynb #6b71fbcd
-@dataclass(frozen=True)
-class Normal:
-    "How much the reference batches of one column differ from one another."
-
-    batches: int  # with values in this column
-    variation: float  # nats beyond sampling noise, on average
-    center: float  # mean of the cube roots of divergence / expected divergence
-    scatter: float  # their variance; NaN below two batches
-    free: float  # bins that the rows can fill, less one
-
-    @property
-    def least_scatter(self) -> float:
-        "The variance that sampling noise alone gives."
-        return 2 / (9 * self.free)
-
-# %% ../nbs/lib/240_distance.ipynb #aad5ab79
-def normal_variation(
-    pairs: Sequence[tuple[Floats, Floats]],  # rows in each bin: of one reference batch, of all the others
-) -> Normal:
-    "How far each reference batch is from all the others."
-    if len(pairs) < 2:
-        return Normal(len(pairs), 0.0, 1.0, math.nan, 1.0)
-    apart = np.array([divergence(batch, others) for batch, others in pairs])
-    noise, free = np.array([sampling_noise(batch, others) for batch, others in pairs]).T
-    variation = max(0.0, float((apart - noise).mean()))
-    score = np.cbrt(apart / (variation + noise))
-    return Normal(len(pairs), variation, float(score.mean()), float(score.var(ddof=1)), float(free.mean()))
-
-# %% ../nbs/lib/240_distance.ipynb #9fcafc00
-def leave_one_out(
-    counts: Floats,  # batches × bins
-) -> list[tuple[Floats, Floats]]:
-    "Each batch with all the others together."
-    total = counts.sum(axis=0)
-    return [(batch, total - batch) for batch in counts]
 
 # %% ../nbs/lib/240_distance.ipynb #fffb7381
 CALIBRATED = 4  # reference batches from which on normal variation is known
@@ -96,51 +46,14 @@ def student_tail(
 
 
 def noise_tail(
-    apart: float,  # nats
-    noise: float,  # nats that sampling noise gives on average
+    apart: float,  # a squared distance
+    noise: float,  # what sampling noise gives on average
     *,
-    free: float,  # bins that can be filled, less one
+    free: float,  # dimensions: bins that can be filled, less one
 ) -> float:
-    "How often sampling noise alone gives such a divergence."
+    "How often sampling noise alone gives such a distance."
     scatter = 2 / (9 * free)
     return math.erfc((math.cbrt(apart / noise) - 1 + scatter) / math.sqrt(2 * scatter)) / 2
-
-# %% ../nbs/lib/240_distance.ipynb #d4cfb441
-def distance_p(
-    batch: Floats,  # rows in each bin
-    total: Floats,  # the same of all reference batches together
-    *,
-    normal: Normal,
-    prior: float,  # median scatter of all columns
-) -> float:  # between 0 and 1
-    "How often a normal batch of this size is as far away."
-    apart, (noise, free) = divergence(batch, total), sampling_noise(batch, total)
-    by_noise = noise_tail(apart, noise, free=free)
-    if normal.batches < CALIBRATED:
-        return by_noise
-    degrees = normal.batches - 1 + PRIOR_DEGREES
-    scatter = ((normal.batches - 1) * normal.scatter + PRIOR_DEGREES * prior) / degrees
-    scatter = max(scatter, normal.least_scatter) * (1 + 1 / normal.batches)
-    score = math.cbrt(apart / (normal.variation + noise))
-    return max(by_noise, student_tail((score - normal.center) / math.sqrt(scatter), degrees))
-
-# %% ../nbs/lib/240_distance.ipynb #1eda1fa1
-def missing_p(
-    missing: int,  # rows without a value in the batch
-    rows: int,  # rows of the batch
-    *,
-    reference: Floats,  # reference batches × (missing, rows)
-) -> float:  # between 0 and 1
-    "How often a normal batch has a missing rate as far off, either way."
-    batches, per_batch = len(reference), reference[:, 1]
-    angles = np.arcsin(np.sqrt(reference[:, 0] / per_batch))
-    if batches < CALIBRATED:
-        rate, total = reference[:, 0].sum() / per_batch.sum(), per_batch.sum()
-        off = math.asin(math.sqrt(missing / rows)) - math.asin(math.sqrt(rate))
-        return math.erfc(abs(off) / math.sqrt(2 * (0.25 / rows + 0.25 / total)))
-    spread = max(0.0, float(angles.var(ddof=1) - (0.25 / per_batch).mean())) + 0.25 / rows
-    off = math.asin(math.sqrt(missing / rows)) - float(angles.mean())
-    return 2 * student_tail(abs(off) / math.sqrt(spread * (1 + 1 / batches)), batches - 1 + PRIOR_DEGREES)
 
 # %% ../nbs/lib/240_distance.ipynb #327a7a2d
 def unseen_p(
@@ -177,11 +90,14 @@ def vanished_p(
 # %% ../nbs/lib/240_distance.ipynb #920f8f8c
 def holm(
     values: Sequence[float],  # p-values
+    weights: Sequence[float] = (),  # positive; (): all the same
 ) -> list[float]:  # corrected, in the same order
     "Holm's step-down correction for many tests."
-    order = sorted(range(len(values)), key=lambda place: values[place])
-    corrected, largest = [1.0] * len(values), 0.0
-    for rank, place in enumerate(order):
-        largest = max(largest, min(1.0, values[place] * (len(values) - rank)))
+    weights = weights or [1.0] * len(values)
+    order = sorted(range(len(values)), key=lambda place: values[place] / weights[place])
+    corrected, largest, left = [1.0] * len(values), 0.0, math.fsum(weights)
+    for place in order:
+        largest = max(largest, min(1.0, values[place] * left / weights[place]))
         corrected[place] = largest
+        left = max(left - weights[place], 0.0)
     return corrected

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['labelled', 'calibration_curve', 'calibration_error', 'roc_auc', 'classification', 'regression', 'Weighted',
-           'scores_of', 'by_truth', 'calibration_of', 'weighted_metrics', 'profiled_classification',
+           'scores_of', 'by_truth', 'calibration_of', 'weighted_metrics', 'profiled_classification', 'expected_scores',
            'estimated_classification', 'profiled_classes', 'profiled_multiclass', 'profiled_regression', 'record',
            'history']
 
@@ -229,6 +229,31 @@ def profiled_classification(
     return weighted_metrics(by_truth(profile, score), threshold=threshold)
 
 # %% ../nbs/lib/345_performance.ipynb #1218619b
+def expected_scores(
+    profile: Profile,
+    score: str,  # a column of probabilities
+    reference: Profile | None = None,  # with labels: what scores mean; None: what they say
+    *,
+    own: Weighted | None = None,  # of which scores; None: of all rows
+) -> Weighted:  # raises UsageError
+    "How many rows of each score will be positive, by what such scores meant in the reference."
+    column = profile.columns.get(score)
+    if column is None or column.kind != 'number' or not column.numbers.count:
+        raise UsageError(f'this profile has no scores {score!r}; {choices(score, profile.columns)}')
+    if column.minimum < 0 or column.maximum > 1:
+        found = f'{column.minimum:g} to {column.maximum:g}'
+        raise UsageError(f'{score!r} goes from {found}; expected probabilities, from 0 to 1')
+    values, rows = scores_of(column) if own is None else (own.score, own.rows)
+    positive = values
+    if reference is not None:
+        from sklearn.isotonic import isotonic_regression
+
+        known = by_truth(reference, score)
+        rate = isotonic_regression(known.positive / known.rows, sample_weight=known.rows, y_min=0, y_max=1)
+        positive = np.interp(values, known.score, rate)
+    return Weighted(values, rows * positive, rows * (1 - positive))
+
+
 def estimated_classification(
     profile: Profile,
     score: str,  # a column of probabilities
@@ -237,21 +262,7 @@ def estimated_classification(
     threshold: float = 0.5,
 ) -> dict[str, float]:  # raises UsageError
     "What the metrics of `classification` will be, by the scores alone (confidence-based estimation)."
-    column = profile.columns.get(score)
-    if column is None or column.kind != 'number' or not column.numbers.count:
-        raise UsageError(f'this profile has no scores {score!r}; {choices(score, profile.columns)}')
-    if column.minimum < 0 or column.maximum > 1:
-        found = f'{column.minimum:g} to {column.maximum:g}'
-        raise UsageError(f'{score!r} goes from {found}; expected probabilities, from 0 to 1')
-    values, rows = scores_of(column)
-    positive = values
-    if reference is not None:
-        from sklearn.isotonic import isotonic_regression
-
-        known = by_truth(reference, score)
-        rate = isotonic_regression(known.positive / known.rows, sample_weight=known.rows, y_min=0, y_max=1)
-        positive = np.interp(values, known.score, rate)
-    return weighted_metrics(Weighted(values, rows * positive, rows * (1 - positive)), threshold=threshold)
+    return weighted_metrics(expected_scores(profile, score, reference), threshold=threshold)
 
 # %% ../nbs/lib/345_performance.ipynb #0fd1bb02
 def profiled_classes(

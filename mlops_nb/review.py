@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from .audit import append
-from .comparison import batch_name
 from .core import ModelSettings, NotFoundError, Settings, UsageError, allowed, choices, now
 from .drift_page import Command, drift_html, fragment
 from .lineage import link
 from .page import render
+from .questions import batch_name
 from mlops_nb.store import (
     Store,
     dataset_version,

@@ -195,7 +195,7 @@ class Frequent:
     offset: int = 0  # 0: all values are there, with their exact counts
     total: int = 0  # rows counted
 
-    @property
+    @cached_property
     def counts(self) -> dict[str, int]:
         "How often each value occurred, at most `offset` too high."
         return {item: count + self.offset for item, count in self.above.items()}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['VERDICTS', 'FORMAT', 'worst', 'Finding', 'Moved', 'TrendLine', 'Onset', 'ColumnDrift', 'Event', 'SegmentDrift',
-           'Estimate', 'Doubt', 'listed', 'Drift', 'drift_sentences', 'restored', 'drift_from_json']
+           'Estimate', 'Doubt', 'short', 'listed', 'Drift', 'drift_sentences', 'restored', 'drift_from_json']
 
 # %% ../nbs/lib/250_verdict.ipynb #d3a0669e
 VERDICTS = 'drift', 'watch', 'stable', 'cannot tell'  # the most urgent first
@@ -148,6 +148,13 @@ class Doubt:
 
     batch: str
     reason: str
+
+# %% ../nbs/lib/250_verdict.ipynb #cf9a6838
+def short(
+    value: float,  # finite
+) -> float:
+    "Six digits that matter: what is kept does not depend on the last bits of a sum."
+    return float(f'{value:.6g}')
 
 # %% ../nbs/lib/250_verdict.ipynb #423d06d8
 def listed(

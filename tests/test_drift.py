@@ -269,3 +269,165 @@ def test_importing_drift_imports_nothing_heavy() -> None:
         'print([name for name in heavy if name in sys.modules])'
     )
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout == '[]\n'
+
+
+# --- several batches, pairs, parts of the rows, many values
+
+
+def test_a_change_too_small_for_one_batch_is_found_by_several_and_its_onset_dated() -> None:
+    rng = np.random.default_rng(8)
+
+    def week(name: str, shift: float = 0.0) -> Profile:
+        return profile(name, x=rng.normal(rng.normal(shift, 0.1), 1, 2000))
+
+    reference = [week(f'a{k:02}') for k in range(20)]
+    later = [week(f'b{k:02}', 0.0 if k < 4 else 0.15) for k in range(16)]
+    alone = compare(later[-1], reference)
+    together = compare(later[-1], reference, recent=later[:-1])
+    assert alone.verdict != 'drift'
+    assert together.drifted == ('x',)
+    onset = together.columns[0].onset
+    assert onset is not None and onset.since in {f'b{k:02}' for k in range(2, 8)}
+    assert together.batches[-1] == 'b15' and len(together.batches) == 36
+    trend = together.columns[0].trend
+    assert trend is not None and len(trend.values) == 36
+
+
+def test_unchanged_batches_stay_silent_however_many_are_judged_together() -> None:
+    rng = np.random.default_rng(9)
+    for _ in range(6):
+        weeks = [profile(f'w{k:02}', x=rng.normal(rng.normal(0, 0.1), 1, 1000)) for k in range(26)]
+        assert compare(weeks[-1], weeks[:10], recent=weeks[10:-1]).drifted == ()
+
+
+def test_a_shift_in_one_segment_is_found_and_named_while_the_whole_is_silent() -> None:
+    from mlops_nb.build import Wanted, profile as build, segments
+
+    rng = np.random.default_rng(10)
+
+    def week(name: str, lift: float = 1.0) -> tuple[Profile, list[Profile]]:
+        city = rng.choice(['Rome', 'Oslo', 'Bern'], 6000, p=[0.5, 0.45, 0.05])
+        table = pa.table(
+            {'fare': rng.exponential(20, 6000) * np.where(city == 'Bern', lift, 1), 'city': city}
+        )
+        about = {'batch': name}
+        return build(table, about), [*segments(table, 'city', wanted=Wanted(about)).parts.values()]
+
+    weeks = [week(f'w{k}') for k in range(9)]
+    whole, parts = [p for p, _ in weeks], [part for _, own in weeks for part in own]
+    moved, own = week('w9', 3.0)
+    drift = compare(moved, whole, segments=[*parts, *own])
+    assert ('city=Bern', 'fare') in {(s.segment, s.column.column) for s in drift.segments if s.column.drifted}
+    assert drift.verdict == 'drift' and 'fare in city=Bern' in drift.sentence
+    assert compare(whole[-1], whole[:-1], segments=parts).verdict != 'drift'
+
+
+def test_a_pair_shows_what_both_columns_hide() -> None:
+    from mlops_nb.build import profile as build
+    from mlops_nb.companions import pair_of
+
+    rng = np.random.default_rng(11)
+
+    def week(later: float = 0.0) -> pa.Table:
+        departed = rng.gamma(1, rng.uniform(10, 60), 4000)
+        return pa.table({'departed': departed, 'arrived': departed + rng.normal(later, 8, 4000)})
+
+    first = profile_table(week())
+    pair = pair_of(first.columns['departed'], first.columns['arrived'])
+    weeks = [build(week(), {'batch': f'w{k}'}, pairs=[pair]) for k in range(8)]
+    drift = compare(build(week(6.0), {'batch': 'w8'}, pairs=[pair]), weeks)
+    assert 'arrived given departed' in drift.drifted
+    assert 'departed' not in drift.drifted
+    assert compare(weeks[-1], weeks[:-1]).drifted == ()
+
+
+def test_new_values_among_very_many_are_found() -> None:
+    from mlops_nb.build import profile as build
+
+    rng = np.random.default_rng(12)
+
+    def week(name: str, new: int = 0) -> Profile:
+        tails = rng.integers(0, 4000, 6000)
+        texts = [f'N{tail}' if tail >= new else f'new {tail}' for tail in tails]
+        return build(pa.table({'tail': texts}), {'batch': name})
+
+    weeks = [week(f'w{k}') for k in range(7)]
+    assert compare(week('w7', 400), weeks).drifted == ('tail',)
+    assert compare(week('w7'), weeks).drifted == ()
+
+
+# --- what people set
+
+
+def test_rules_of_a_column_change_only_what_they_name(tmp_path: Any) -> None:
+    from mlops_nb.core import SettingsError, load_settings
+    from mlops_nb.drift_rules import Rule, drift_rules
+
+    path = tmp_path / 'settings.ini'
+    path.write_text('[drift]\nminimum_rows = 50\nignore = idle\n[drift x]\ndirection = up\n')
+    rules = drift_rules(load_settings(tmp_path))
+    assert (rules.rule('x'), rules.rule('y')) == (Rule(50, 'up'), Rule(50))
+    reference = normal_batches(6)
+    rng = np.random.default_rng(3)
+    for shift, drifted in (-2, ()), (2, ('x',)):
+        batch = profile(
+            'b', x=rng.normal(shift, 1, 500), y=rng.choice(['a', 'b', 'c'], 500, p=[0.6, 0.3, 0.1])
+        )
+        assert compare(batch, reference, rules=rules).drifted == drifted
+    for text in (
+        '[drift x]\nfalse_alarms_per_batch = 1\n',
+        '[drift]\nalpha = 0.1\n',
+        '[drift x]\nmissing = more\n',
+    ):
+        path.write_text(text)
+        with pytest.raises(SettingsError):
+            drift_rules(load_settings(tmp_path))
+
+
+def test_ten_rows_say_nothing_and_that_is_what_is_said() -> None:
+    drift = compare(profile('b', x=np.full(10, 9.0), y=['c'] * 10), normal_batches(6))
+    x = only(drift.columns, 'x')
+    assert (x.verdict, x.reason) == ('cannot tell', '10 rows with a value, at least 30 are needed')
+    assert drift.verdict == 'cannot tell'
+
+
+def test_a_reference_batch_that_stands_out_is_named() -> None:
+    storm = profile('b9', x=np.full(500, 4.0), y=['c'] * 500)
+    batches = normal_batches(8)
+    assert [one.batch for one in compare(batches[0], [*batches[1:], storm]).doubts] == ['b9']
+
+
+def test_columns_that_move_together_are_one_event() -> None:
+    rng = np.random.default_rng(14)
+
+    def week(name: str, shift: float = 0.0) -> Profile:
+        both = rng.normal(rng.normal(shift, 0.3), 1, 1000)
+        return profile(
+            name,
+            late=both,
+            later=both + rng.normal(0, 0.1, 1000),
+            fare=rng.normal(rng.normal(0, 0.3), 1, 1000),
+        )
+
+    drift = compare(week('w9', 4.0), [week(f'w{k}') for k in range(9)])
+    assert sorted(drift.events[0].columns) == ['late', 'later']
+
+
+@given(st.lists(st.integers(0, 60), min_size=3, max_size=6), st.floats(0.5, 20))
+@settings(max_examples=25, deadline=None)
+def test_a_monotone_change_of_unit_changes_no_verdict(levels: list[int], unit: float) -> None:
+    rng = np.random.default_rng(sum(levels))
+    tables = [rng.gamma(2, 10 + level, 200) for level in (*levels, 5, 9)]
+    plain = [profile(f'b{k}', x=x) for k, x in enumerate(tables)]
+    other = [profile(f'b{k}', x=x * unit + 3) for k, x in enumerate(tables)]
+    found = [compare(one[0], one[1:]).columns[0] for one in (plain, other)]
+    assert math.isclose(found[0].p, found[1].p, rel_tol=1e-3, abs_tol=1e-9)
+
+
+@given(st.integers(1, 8), st.integers(0, 2**32 - 1))
+@settings(max_examples=20, deadline=None)
+def test_a_batch_is_at_no_distance_from_a_reference_of_itself(many: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(size=100), rng.choice(['a', 'b'], 100)
+    drift = compare(profile('now', x=x, y=y), [profile(f'b{k}', x=x, y=y) for k in range(many)])
+    assert drift.drifted == () and all((column.distance or 0) < 1e-6 for column in drift.columns)
