@@ -13,8 +13,8 @@ from typing import Annotated
 import typer
 
 from .cli_audit import audit_app
-from .cli_data import data_app
 from .cli_compare import compare_models
+from .cli_data import data_app
 from .cli_exec import PairsCommand, execute
 from .cli_models import models_app
 from .cli_profile import profile_app
