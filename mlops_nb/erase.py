@@ -97,12 +97,13 @@ def _without(
     "Write the file anew without somebody's rows."
     data = store.get(place)
     hidden = [column.name for column in contract.columns if column.personal] if contract else ()
-    made, tables, statistics, start = [], [], {}, 0
+    made, tables, statistics, start, alone = [], [], {}, 0, b''
     for part in parts:
         rows = rows_of(data, part)
         if (mask := _theirs(rows, wanted)).any():
             rows = rows.filter(pa.array(~mask))
-            digest, ends = sha256(to_parquet(rows)), _ends(rows, contract.event_time if contract else '')
+            alone = to_parquet(rows)
+            digest, ends = sha256(alone), _ends(rows, contract.event_time if contract else '')
             statistics[digest] = selection.statistics_of(rows, hidden=hidden)
         else:
             digest, ends = part.digest, {'first': part.first, 'last': part.last}
@@ -111,7 +112,7 @@ def _without(
         start += len(rows)
     if not statistics:
         return None
-    content = to_parquet(tables[0]) if len(tables) == 1 else _row_groups(tables)
+    content = alone if len(tables) == 1 else _row_groups(tables)
     new = store.put(content)
     both = tuple((old, replace(part, file=new)) for old, part in zip(parts, made, strict=True))
     return Rewritten(new, len(content), both, statistics)
