@@ -30,7 +30,7 @@ import numpy as np
 import pandas as pd
 from execute import Absent, Result
 
-from mlops_nb.evidence import Evidence
+from mlops_nb.evidence import Evidence, days_of, predictions
 from mlops_nb.gates import check
 from mlops_nb.measures import statistic
 from mlops_nb.outcome import GateResult
@@ -111,14 +111,14 @@ def scikit_learn(evidence: Evidence, repeats: int) -> dict[str, list[float]]:
     from sklearn.metrics import roc_auc_score
 
     def copies(rows: pd.DataFrame, drawn: Any) -> Iterator[pd.DataFrame]:
-        number = evidence.blocks_of(rows).number
+        number = days_of(evidence, rows).number
         members = [np.flatnonzero(number == day) for day in range(drawn.shape[1])]
         for weight in drawn:
             picked = [members[day] for day in np.repeat(np.arange(len(weight)), weight.astype(int))]
             yield rows.iloc[np.concatenate(picked)]
 
     known = evidence.known if evidence.known is not None else evidence.rows
-    days = evidence.blocks_of(known).count
+    days = days_of(evidence, known).count
     found: dict[str, list[float]] = {'score': [], 'before': [], 'known': []}
     for rows in copies(evidence.rows, weights(evidence.blocks.count)[:repeats]):
         found['score'].append(roc_auc_score(rows.late, rows.score))
@@ -132,7 +132,7 @@ def same_areas(evidence: Evidence, theirs: dict[str, list[float]]) -> bool:
     "Whether each resample's areas are ours, to the last digits."
     repeats = len(theirs['score'])
     for name in 'score', 'before':
-        one = evidence.predictions(evidence.rows, name)
+        one = predictions(evidence, evidence.rows, name)
         mine = statistic('roc_auc', one, evidence.blocks).at(evidence.drawn)[1 : repeats + 1, 0]
         if not np.allclose(mine, theirs[name], atol=1e-12):
             return False

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from .core import UsageError
-from .evidence import Evidence
+from .evidence import Evidence, predictions
 from .measures import Predictions, statistic
 from .outcome import Comparison, Difference, Disagreement, Interval, Outcome, Scores, SliceResult
 from .resample import interval_of
@@ -150,7 +150,7 @@ def compare(
     if not evidence.champion:
         raise UsageError('found no scores of a champion; expected their column: Evidence(…, champion=COLUMN)')
     new = evidence.own
-    old = evidence.predictions(evidence.rows, evidence.champion)
+    old = predictions(evidence, evidence.rows, evidence.champion)
     names = tuple(metrics) or LEADING[new.task]
     columns = list(evidence.cut_by) or columns_to_cut(evidence.rows, evidence.used)
     every = list(every_slice(cut(evidence.rows, columns), smallest=smallest, ways=ways)) if columns else []

@@ -16,6 +16,7 @@ from .cli_audit import audit_app
 from .cli_compare import compare_models
 from .cli_data import data_app
 from .cli_exec import PairsCommand, execute
+from .cli_features import add_to
 from .cli_models import models_app
 from .cli_profile import profile_app
 from .cli_run import check, flow, resume, run
@@ -33,6 +34,7 @@ review_app = application('Drift reports, and what people decide. Example: mlops-
 runs_app = application('Runs of flows and notebooks. Example: mlops-nb runs list')
 app.add_typer(drift_app, name='drift')
 app.add_typer(data_app, name='data')
+add_to(data_app)
 app.add_typer(profile_app, name='profile')
 app.add_typer(review_app, name='review')
 app.add_typer(models_app, name='models')

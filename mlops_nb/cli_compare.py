@@ -18,12 +18,13 @@ from .core import NotFoundError, UsageError, load_settings
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mlops_nb.evidence import Evidence
     from mlops_nb.models import ModelVersion
     from mlops_nb.outcome import Comparison, Difference
     from mlops_nb.store import Store
 
 # %% auto #0
-__all__ = ['scores_of', 'learned_from', 'unseen', 'rows_to_compare', 'compare_versions', 'compare_models']
+__all__ = ['scores_of', 'learned_from', 'unseen', 'rows_to_compare', 'side_by_side', 'compare_versions', 'compare_models']
 
 # %% ../nbs/lib/765_cli_compare.ipynb #01c45a56
 def scores_of(
@@ -46,7 +47,7 @@ def scores_of(
 # %% ../nbs/lib/765_cli_compare.ipynb #93cba106
 def learned_from(store: Store, version: ModelVersion) -> set[str]:
     "The batches that a version has learned from, as far as its datasets say."
-    from mlops_nb.data import find
+    from mlops_nb.version import find
 
     return {batch for dataset in version.datasets for batch in find(store, dataset).batches}
 
@@ -96,21 +97,42 @@ def rows_to_compare(settings: Any, table: Path | None, run: str) -> pd.DataFrame
         )
     return pd.DataFrame(fetch(open_store(settings), artifacts['rows']))
 
+# %% ../nbs/lib/765_cli_compare.ipynb #c1d66231
+def side_by_side(
+    store: Store,
+    pair: Sequence[ModelVersion],  # the champion first
+    rows: pd.DataFrame,  # features, label, and perhaps event time and batch
+    **more: Any,  # of the evidence: threshold, cut_by
+) -> Evidence:  # raises UsageError, ContractError
+    "The rows with what both versions say of them."
+    import pandas as pd
+
+    from mlops_nb.evidence import Evidence
+
+    model = store.settings.model(pair[0].model)
+    said = [scores_of(version, rows) for version in pair]
+    frames = [
+        scores.add_prefix(who) for who, (scores, _) in zip(('champion ', 'challenger '), said, strict=True)
+    ]
+    champion, challenger = ([*one] if len(one.columns) > 1 else one.columns[0] for one in frames)
+    time = model.event_time if model.event_time in rows.columns else ''
+    group = 'batch' if not time and 'batch' in rows.columns and rows['batch'].nunique() >= 8 else ''
+    return Evidence(
+        rows=pd.concat([rows, *frames], axis=1), truth=model.label, score=challenger, champion=champion,
+        against=str(pair[0]), time=time, group=group, classes=said[1][1], **more,
+    )  # fmt: skip
+
 # %% ../nbs/lib/765_cli_compare.ipynb #682dd1fc
 def compare_versions(
     store: Store,
     specs: Sequence[str],  # 'late@champion', 'late@3': the champion first
     rows: pd.DataFrame,  # features, label, and perhaps event time and batch
     *,
-    by: Sequence[str] = (),  # columns of the slices; empty: those with few values
-    threshold: float = 0.5,
-    seen: bool = False,
+    seen: bool = False,  # compare on rows that a version has learned from, too
+    **more: Any,  # of the evidence: threshold, cut_by
 ) -> Comparison:  # raises UsageError, NotFoundError
     "Two versions of a model on the same rows."
-    import pandas as pd
-
     from mlops_nb.challenge import compare
-    from mlops_nb.evidence import Evidence
     from mlops_nb.measures import need
     from mlops_nb.models import load_version
 
@@ -120,21 +142,8 @@ def compare_versions(
     model = store.settings.model(pair[0].model)
     need(rows, [model.label])
     kept, notes = unseen(store, rows, pair, seen=seen)
-    kept = kept.dropna(subset=[model.label]).reset_index(drop=True)
-    said = [scores_of(version, kept) for version in pair]
-    frames = [
-        scores.add_prefix(who) for who, (scores, _) in zip(('champion ', 'challenger '), said, strict=True)
-    ]
-    wide = pd.concat([kept, *frames], axis=1)
-    names = [list(one.columns) for one in frames]
-    time = model.event_time if model.event_time in wide.columns else ''
-    group = 'batch' if not time and 'batch' in wide.columns and wide['batch'].nunique() >= 8 else ''
-    champion, challenger = (own[0] if len(own) == 1 else own for own in names)
-    evidence = Evidence(
-        rows=wide, truth=model.label, score=challenger, champion=champion, against=str(pair[0]),
-        time=time, group=group, threshold=threshold, classes=said[1][1], cut_by=by,
-    )  # fmt: skip
-    if model.event_time and not time and not group:
+    evidence = side_by_side(store, pair, kept.dropna(subset=[model.label]).reset_index(drop=True), **more)
+    if model.event_time and not evidence.time and not evidence.group:
         notes.append(
             f'The rows have no {model.event_time}: each is taken for itself, so intervals are too narrow.'
         )
@@ -153,7 +162,7 @@ def _table(differences: Sequence[Difference]) -> pd.DataFrame:
         for one in differences
     )  # fmt: skip
 
-
+# %% ../nbs/lib/765_cli_compare.ipynb #1886adff
 def compare_models(
     champion: Annotated[str, typer.Argument(help='A version, such as late@champion.')],
     challenger: Annotated[str, typer.Argument(help='Another one, such as late@2.')],
@@ -184,7 +193,7 @@ def compare_models(
     store = open_store(settings)
     found = compare_versions(
         store, [champion, challenger], rows_to_compare(settings, rows, run),
-        by=[name.strip() for name in by.split(',') if name.strip()], threshold=threshold, seen=seen,
+        cut_by=[name.strip() for name in by.split(',') if name.strip()], threshold=threshold, seen=seen,
     )  # fmt: skip
     if as_json:
         print(json.dumps(plain(found), indent=1))

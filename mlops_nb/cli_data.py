@@ -16,8 +16,8 @@ from .core import UsageError, load_settings
 
 # %% auto #0
 __all__ = ['data_app', 'Message', 'Key', 'names', 'data_commit', 'data_get', 'data_versions', 'data_changes', 'data_profile',
-           'data_lineage', 'data_diff', 'data_tag', 'data_branch', 'data_branches', 'data_merge', 'data_drop_branch',
-           'data_compact', 'data_erase']
+           'data_diff', 'data_tag', 'data_branch', 'data_branches', 'data_merge', 'data_drop_branch', 'data_compact',
+           'data_erase']
 
 # %% ../nbs/lib/745_cli_data.ipynb #7d1dc5f4
 data_app = application('Datasets and their versions. Example: mlops-nb data versions flights')
@@ -140,17 +140,6 @@ def data_profile(dataset: str, batch: str, as_json: AsJson = False) -> None:
     from mlops_nb.profile import load_profile
 
     show(load_profile(opened(), dataset=dataset, batch=batch).summary(), as_json=as_json, empty='No columns')
-
-# %% ../nbs/lib/745_cli_data.ipynb #495bdfbe
-@data_app.command('lineage')
-def data_lineage(node: str) -> None:
-    """What something was made from, and what was made of it.
-
-    Example: mlops-nb data lineage model:late@1    (or dataset:flights@3, run:TrainFlow/12)
-    """
-    from mlops_nb.lineage import trace
-
-    print(trace(opened(), node))
 
 # %% ../nbs/lib/745_cli_data.ipynb #a270ba3d
 @data_app.command('diff')

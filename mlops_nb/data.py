@@ -28,6 +28,7 @@ from mlops_nb.core import (
     now,
 )
 from .lineage import link
+from .quarantine import guarded
 from .store import Store, alias, dataset_part, dataset_version, name_file
 from mlops_nb.version import (
     MAIN,
@@ -254,10 +255,11 @@ def commit(
         before = head(store, connection, dataset, branch)
     if contract is None and before is not None:
         contract = contract_of(store, before)
-    rows = check_rows(data, dataset, contract)
-    draft = draft_of(store, rows, dataset=dataset, batch=batch, contract=contract)
-    about = replace(draft.version, run=run, message=message, source=source, branch=branch)
-    return write(store, about, [draft], contract, widen=widen, expected=expected)
+    with guarded(store, dataset, data, batch=batch, contract=contract, run=run, message=message):
+        rows = check_rows(data, dataset, contract)
+        draft = draft_of(store, rows, dataset=dataset, batch=batch, contract=contract)
+        version = replace(draft.version, run=run, message=message, source=source, branch=branch)
+        return write(store, version, [draft], contract, widen=widen, expected=expected)
 
 # %% ../nbs/lib/225_data.ipynb #37ed48a6
 def _as_declared(

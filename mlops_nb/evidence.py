@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mlops_nb.measures import Task
 
 # %% auto #0
-__all__ = ['HOW', 'verdict', 'Measured', 'Evidence', 'measure']
+__all__ = ['HOW', 'verdict', 'Measured', 'predictions', 'days_of', 'Evidence', 'measure']
 
 # %% ../nbs/lib/480_evidence.ipynb #88004f98
 def verdict(
@@ -58,11 +58,27 @@ class Measured:
     slices: tuple[SliceResult, ...] = ()  # each judged for itself, the worst first
     answer: Verdict | None = None  # where it is not the value and its interval that decide
 
-# %% ../nbs/lib/480_evidence.ipynb #9fd03bfd
+# %% ../nbs/lib/480_evidence.ipynb #fc90a432
 def _listed(columns: str | Sequence[str]) -> list[str]:
     return [columns] if isinstance(columns, str) else list(columns)
 
 
+def predictions(evidence: Evidence, rows: pd.DataFrame, score: str | Sequence[str]) -> Predictions:
+    "Truth and a score of some rows, checked; raises UsageError."
+    columns = _listed(score)
+    need(rows, [evidence.truth, *columns])
+    said = rows[columns[0]] if isinstance(score, str) else rows[columns].to_numpy()
+    of: dict[str, Any] = {'task': evidence.task, 'classes': evidence.classes, 'threshold': evidence.threshold}
+    return predictions_of(rows[evidence.truth], said, **of)
+
+
+def days_of(evidence: Evidence, rows: pd.DataFrame) -> Blocks:
+    "Which rows go together; raises UsageError."
+    column = evidence.time or evidence.group
+    need(rows, filter(None, [column]))
+    return blocks_of(rows[column]) if column else blocks_of_rows(rows)
+
+# %% ../nbs/lib/480_evidence.ipynb #6d4d1d8a
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
     "Rows that a model has predicted and not learned from, their truth known."
@@ -84,21 +100,6 @@ class Evidence:
     ] = ()  # columns that a search for the worst slice cuts by; empty: all with few values
     size: int | None = None  # of the model's file, in bytes
 
-    def predictions(self, rows: pd.DataFrame, score: str | Sequence[str]) -> Predictions:
-        "Truth and a score of some rows, checked; raises UsageError."
-        columns = _listed(score)
-        need(rows, [self.truth, *columns])
-        said = rows[columns[0]] if isinstance(score, str) else rows[columns].to_numpy()
-        return predictions_of(
-            rows[self.truth], said, task=self.task, classes=self.classes, threshold=self.threshold
-        )
-
-    def blocks_of(self, rows: pd.DataFrame) -> Blocks:
-        "Which rows go together; raises UsageError."
-        column = self.time or self.group
-        need(rows, filter(None, [column]))
-        return blocks_of(rows[column]) if column else blocks_of_rows(rows)
-
     @property
     def used(self) -> list[str]:
         "The columns that are no property of a row: truth, scores, time and group."
@@ -107,12 +108,12 @@ class Evidence:
     @cached_property
     def own(self) -> Predictions:
         "The model's predictions."
-        return self.predictions(self.rows, self.score)
+        return predictions(self, self.rows, self.score)
 
     @cached_property
     def blocks(self) -> Blocks:
         "Which rows go together."
-        return self.blocks_of(self.rows)
+        return days_of(self, self.rows)
 
     @cached_property
     def drawn(self) -> NDArray[np.float64]:
@@ -137,7 +138,7 @@ def _figure(
         return Measured(value=value, note=note, answer='cannot tell', **more)
     return Measured(value=value, note=note, interval=interval, **more)
 
-
+# %% ../nbs/lib/480_evidence.ipynb #0b17a927
 def _compared(
     own: NDArray[np.float64],
     champion: NDArray[np.float64] | None,
@@ -166,7 +167,7 @@ def _metric(rule: Rule, evidence: Evidence) -> Measured:
     ends = evidence.rows[list(columns)].to_numpy(dtype=float) if columns else None
     sides = [evidence.own]
     if rule.champion and evidence.champion:
-        sides.append(evidence.predictions(evidence.rows, evidence.champion))
+        sides.append(predictions(evidence, evidence.rows, evidence.champion))
     own, *other = (
         statistic(rule.quantity, one, evidence.blocks, ends=ends).at(evidence.drawn)[:, 0] for one in sides
     )
@@ -183,8 +184,8 @@ def _overfit(rule: Rule, evidence: Evidence) -> Measured:
     "A metric on rows that the model knows, against the same on rows that it does not."
     if evidence.known is None:
         return Measured(note='the rows that the model has learned from were not given (known=)')
-    blocks = evidence.blocks_of(evidence.known)
-    known = evidence.predictions(evidence.known, evidence.score)
+    blocks = days_of(evidence, evidence.known)
+    known = predictions(evidence, evidence.known, evidence.score)
     drawn = np.vstack([np.ones(blocks.count), weights(blocks.count, seed=1)])
     better = METRICS[rule.quantity.name]
     before = statistic(rule.quantity.name, known, blocks).at(drawn)[:, 0]
@@ -205,7 +206,7 @@ def _names(
     more = f' and {len(small) - 5} more' if len(small) > 5 else ''
     return f'too few rows to compare: {", ".join(small[:5])}{more}' if small else ''
 
-
+# %% ../nbs/lib/480_evidence.ipynb #295aca39
 def _groups(rule: Rule, evidence: Evidence) -> Measured:
     "A measure of groups."
     group, where = groups_of(evidence.rows, rule.quantity.columns)
@@ -218,7 +219,7 @@ def _groups(rule: Rule, evidence: Evidence) -> Measured:
     own, kept = group_measure(rule.quantity.name, evidence.own, **of)
     champion = None
     if rule.champion and evidence.champion:
-        other = evidence.predictions(evidence.rows, evidence.champion)
+        other = predictions(evidence, evidence.rows, evidence.champion)
         champion = group_measure(rule.quantity.name, other, **of)[0]
     note = _names(where, np.bincount(group, minlength=len(where)), kept)
     return _compared(own, champion, evidence, rule=rule, note=note)

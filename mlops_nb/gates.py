@@ -41,7 +41,7 @@ def _reason(rule: Rule, measured: Measured, answer: Verdict) -> str:
         text += ', which is inside the interval: more rows could tell'
     return f'{text}; {measured.note}' if measured.note else text
 
-
+# %% ../nbs/lib/400_gates.ipynb #62dcb88b
 def judge(
     name: str,  # of the gate
     sentence: str,  # as in settings.ini
@@ -128,7 +128,7 @@ def _kept(old: GateResult) -> Measured:
         answer='cannot tell' if unsure else None,
     )
 
-
+# %% ../nbs/lib/400_gates.ipynb #c2e014de
 def _again(name: str, sentence: str, old: GateResult | None, *, metrics: Mapping[str, float],
            champion: str | None) -> GateResult:  # fmt: skip
     "One gate of today, from what was kept."
@@ -148,7 +148,7 @@ def _again(name: str, sentence: str, old: GateResult | None, *, metrics: Mapping
         return judge(name, sentence, Measured(note=f'it was measured for {old.rule!r}. Validate it again'))
     return judge(name, sentence, _kept(old))
 
-
+# %% ../nbs/lib/400_gates.ipynb #4b000bfd
 def standing(
     settings: Settings,
     model: str,  # name of a model in settings.ini

@@ -64,7 +64,7 @@ def _multiclass(truth: ArrayLike, score: NDArray[np.float64], classes: Sequence[
     number = {name: i for i, name in enumerate(names)}
     return Predictions('multiclass', np.array([number[one] for one in found]), score)
 
-
+# %% ../nbs/lib/385_measures.ipynb #1b54ae2a
 def predictions_of(
     truth: ArrayLike,  # 0 or 1, a class, or a number for each row, all known
     score: ArrayLike,  # the probability of 1, or one of each class, or the number
@@ -217,6 +217,13 @@ def perfect_calibration(
     ]
     return float(np.mean(found)), float(np.quantile(found, 0.95))
 
+# %% ../nbs/lib/385_measures.ipynb #25f8a0d2
+def _mean_known(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    "The mean over the last axis of what is a number."
+    known = np.isfinite(values)
+    mean: NDArray[np.float64] = np.where(known, values, 0).sum(axis=-1) / known.sum(axis=-1)
+    return mean
+
 # %% ../nbs/lib/385_measures.ipynb #6efe8a77
 def _classes(name: str, p: Predictions) -> tuple[list[NDArray[Any]], Formula]:
     "What is summed for a metric of several classes."
@@ -239,13 +246,6 @@ def _classes(name: str, p: Predictions) -> tuple[list[NDArray[Any]], Formula]:
     }
     of, formula = kinds[name]
     return [*found, *of], lambda s: _mean_known(formula(s[..., :k], s[..., k:]))
-
-
-def _mean_known(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    "The mean over the last axis of what is a number."
-    known = np.isfinite(values)
-    mean: NDArray[np.float64] = np.where(known, values, 0).sum(axis=-1) / known.sum(axis=-1)
-    return mean
 
 # %% ../nbs/lib/385_measures.ipynb #8180dac2
 def _numbers(
@@ -283,7 +283,7 @@ class Pairs:
             area: NDArray[np.float64] = np.stack(found, axis=-1) / all_pairs
         return area
 
-
+# %% ../nbs/lib/385_measures.ipynb #f392a86f
 def _pairs(
     truth: NDArray[np.bool_], score: NDArray[np.float64], *, blocks: Blocks
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -332,7 +332,7 @@ class MeanOf:
         "The metric in each resample (first axis), for each group (last axis)."
         return _mean_known(np.stack([one.at(drawn) for one in self.each], axis=-1))
 
-
+# %% ../nbs/lib/385_measures.ipynb #3255c8f7
 OF_TASK: Final[dict[str, list[str]]] = {
     'binary': ['roc_auc', 'calibration_error', *BINARY],
     'multiclass': ['roc_auc', 'accuracy', 'balanced_accuracy', 'precision', 'recall', 'f1', 'log_loss'],

@@ -93,7 +93,7 @@ def _kept(number: NDArray[np.intp], size: NDArray[np.intp], *, smallest: int, ma
         seen.add(key)
     return kept
 
-
+# %% ../nbs/lib/470_search.ipynb #6be8467d
 def every_slice(
     table: pd.DataFrame,  # of `cut`
     *,
@@ -136,7 +136,7 @@ def _areas(
     with np.errstate(invalid='ignore', divide='ignore'):
         return (sums - count * (count + 1) / 2) / (count * (size - count))
 
-
+# %% ../nbs/lib/470_search.ipynb #d417c0da
 def metric_of(
     metric: str,
     predictions: Predictions,
@@ -162,7 +162,7 @@ class Search:
     worst: tuple[SliceResult, ...]  # the worst first, by the better end of their interval
     lowest: SliceResult | None  # the worst by its value alone, which may be chance; None: there is no slice
 
-
+# %% ../nbs/lib/470_search.ipynb #0283404f
 def widened(
     value: float,
     resampled: NDArray[np.float64],

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['metadata', 'file', 'alias', 'dataset_version', 'dataset_part', 'part_statistics', 'erasure', 'profile',
-           'model_version', 'metric', 'drift_report', 'decision', 'edge', 'made_by', 'audit', 'WAIT', 'FORMAT',
-           'Instant', 'make_engine', 'Placed', 'Store', 'found_format', 'open_store', 'name_file', 'get_alias',
-           'move_alias', 'Finding', 'check', 'collect']
+           'model_version', 'metric', 'drift_report', 'decision', 'edge', 'made_by', 'quarantine', 'reference', 'audit',
+           'WAIT', 'FORMAT', 'Instant', 'make_engine', 'Placed', 'Store', 'found_format', 'open_store', 'name_file',
+           'get_alias', 'move_alias', 'Finding', 'check', 'collect']
 
 # %% ../nbs/lib/100_store.ipynb #84e7bf50
 class Instant(TypeDecorator[datetime]):
@@ -145,6 +145,19 @@ edge = sa.Table(
     sa.Index('ix_edge_target', 'target'),
 )  # fmt: skip
 made_by = sa.Table('made_by', metadata, _text('format', key=True), _text('release'), _time())
+quarantine = sa.Table(
+    'quarantine', metadata, sa.Column('number', sa.Integer, primary_key=True),
+    *map(_text, ('dataset', 'batch')), sa.Column('rows', sa.BigInteger, nullable=False),
+    *map(_text, ('data', 'reasons')), sa.Column('contract', sa.Text), *map(_text, ('error', 'status')),
+    sa.Column('version', sa.Integer), _time(), *map(_text, ('created_by', 'run', 'message')),
+)  # fmt: skip
+reference = sa.Table(
+    'reference', metadata, _text('name', key=True),
+    sa.Column('version', sa.Integer, primary_key=True, autoincrement=False),
+    *map(_text, ('kind', 'place', 'identity')), sa.Column('rows', sa.BigInteger, nullable=False),
+    *(sa.Column(name, sa.JSON, nullable=False) for name in ('schema', 'options')), _text('profile'),
+    _time(), *map(_text, ('created_by', 'run', 'message')),
+)  # fmt: skip
 audit = sa.Table(
     'audit', metadata, sa.Column('number', sa.Integer, primary_key=True, autoincrement=False),
     _time('at'), *map(_text, ('who', 'action', 'subject', 'details', 'previous', 'hash')),
@@ -288,7 +301,7 @@ class Store(Placed):
             yield connection
 
 # %% ../nbs/lib/100_store.ipynb #d441dd4f
-FORMAT = '0003_versions'
+FORMAT = '0004_quarantine'
 
 
 def found_format(

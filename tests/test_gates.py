@@ -270,6 +270,7 @@ def test_few_blocks_say_that_they_are_few() -> None:
 # --- slices
 
 
+@pytest.mark.filterwarnings('ignore:is_sparse is deprecated')  # in sliceline
 def test_the_search_finds_what_sliceline_finds() -> None:
     from sliceline.slicefinder import Slicefinder
 
