@@ -290,6 +290,8 @@ def two_versions(folder: Path, rows: int, parts: int) -> None:
 
 def our_diff(folder: Path, before: str, after: str) -> tuple[float, tuple[int, int, int], float]:
     "Seconds, rows added, removed and changed, and the most memory."
+    import duckdb  # noqa: F401  (as pandas is imported before its clock starts)
+
     from mlops_nb.core import load_settings
     from mlops_nb.diff import diff
     from mlops_nb.store import open_store

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from .audit import append
 from .core import NotFoundError
 from .data import rows_of
+from .files import Kept
 from .store import Store, dataset_part, file, name_file
 from .version import Part, part_from
 
@@ -102,12 +103,16 @@ class Compaction:
 TARGET: Final = 1_000_000  # rows of a file
 
 
-def _move(store: Store, dataset: str, parts: Sequence[Part], made: str) -> list[str]:
-    "Let parts point at their new file, unless they were changed meanwhile; the files that are free now."
+def _move(store: Store, dataset: str, parts: Sequence[Part], made: str) -> list[str] | None:
+    "Let parts point at their new file; the files that are free now; None: they were changed meanwhile."
     part, start = dataset_part.c, 0
-    for place in {one.place for one in parts}:
-        store.place.touch(place)  # somebody may be reading it: it is young again
     with store.begin() as connection:
+        standing = {(one.digest, one.place, one.start) for one in all_parts(connection, dataset)}
+        if not {(one.digest, one.place, one.start) for one in parts} <= standing:
+            store.place.remove(Kept(f'files/{made[:2]}/{made[2:]}', made, 0))  # it may hold what was erased
+            return None
+        for place in {one.place for one in parts}:
+            store.place.touch(place)  # somebody may be reading it: it is young again
         name_file(connection, made, kind='part', bytes=store.size(made))
         for one in parts:
             here = (
@@ -118,7 +123,7 @@ def _move(store: Store, dataset: str, parts: Sequence[Part], made: str) -> list[
             )
             connection.execute(sa.update(dataset_part).where(*here).values(file=made, start=start))
             start += one.rows
-        free = unname(connection, [*(one.place for one in parts), made])
+        free = unname(connection, [one.place for one in parts])
         details = {'parts': len(parts), 'file': made}
         append(connection, 'compact', f'dataset:{dataset}', details, who=store.settings.user)
     return free
@@ -142,6 +147,6 @@ def compact(
             if len({part.place for part in done}) < 2:
                 continue
             made = store.put_file(path)
-        freed += len(_move(store, dataset, done, made))
-        count, files = count + len(done), files + 1
+        if (free := _move(store, dataset, done, made)) is not None:
+            count, files, freed = count + len(done), files + 1, freed + len(free)
     return Compaction(dataset, count, files, freed)

@@ -26,6 +26,7 @@ from .files import Kept
 from .lineage import trace
 from .profile import Profile, profile_table
 from mlops_nb.store import (
+    WAIT,
     Store,
     collect,
     dataset_part,
@@ -96,12 +97,13 @@ def _without(
     "Write the file anew without somebody's rows."
     data = store.get(place)
     hidden = [column.name for column in contract.columns if column.personal] if contract else ()
-    made, tables, statistics, start = [], [], {}, 0
+    made, tables, statistics, start, alone = [], [], {}, 0, b''
     for part in parts:
         rows = rows_of(data, part)
         if (mask := _theirs(rows, wanted)).any():
             rows = rows.filter(pa.array(~mask))
-            digest, ends = sha256(to_parquet(rows)), _ends(rows, contract.event_time if contract else '')
+            alone = to_parquet(rows)
+            digest, ends = sha256(alone), _ends(rows, contract.event_time if contract else '')
             statistics[digest] = selection.statistics_of(rows, hidden=hidden)
         else:
             digest, ends = part.digest, {'first': part.first, 'last': part.last}
@@ -110,7 +112,7 @@ def _without(
         start += len(rows)
     if not statistics:
         return None
-    content = to_parquet(tables[0]) if len(tables) == 1 else _row_groups(tables)
+    content = alone if len(tables) == 1 else _row_groups(tables)
     new = store.put(content)
     both = tuple((old, replace(part, file=new)) for old, part in zip(parts, made, strict=True))
     return Rewritten(new, len(content), both, statistics)
@@ -284,25 +286,26 @@ def _decide(
 
 # %% ../nbs/lib/295_erase.ipynb #50ef365d
 def _scrub(store: Store) -> None:
-    "Leave nothing of deleted rows in the database's files; raises StoreError while somebody reads it."
-    raw = store.engine.raw_connection()
+    "Leave nothing of deleted rows in the database's files; raises StoreError while somebody uses it."
+    raw, dialect = store.engine.raw_connection(), store.engine.dialect
+    connection: Any = raw.driver_connection
     try:
-        connection: Any = raw.driver_connection
-        if store.engine.dialect.name == 'sqlite':
+        if dialect.name == 'sqlite':
             connection.execute('VACUUM')
-            busy, _, _ = connection.execute('PRAGMA wal_checkpoint(TRUNCATE)').fetchone()
-            if busy:
-                raise StoreError(
-                    'somebody is reading the catalogue, so its journal cannot be emptied; expected nobody. '
-                    'Run the command again'
-                )
+            if connection.execute('PRAGMA wal_checkpoint(TRUNCATE)').fetchone()[0]:
+                raise StoreError(f'the journal of the catalogue is in use; {_AGAIN}')
         else:
             connection.autocommit = True
+            connection.execute(f"SET lock_timeout = '{WAIT}s'")
             for table in dataset_part, dataset_version, part_statistics, kept_profile, file:
                 connection.execute(f'VACUUM FULL {table.name}')
-            connection.autocommit = False
+    except dialect.loaded_dbapi.Error as e:
+        raise StoreError(f'the catalogue is in use ({" ".join(str(e).split())}); {_AGAIN}') from e
     finally:
-        raw.close()
+        raw.invalidate()
+
+
+_AGAIN: Final = 'expected nobody to use it for a moment. Run the command again, it finishes what is left'
 
 
 def finish(store: Store) -> int:  # how many erasures were not finished yet
@@ -388,9 +391,11 @@ def _sharing(store: Store, dataset: str, files: Iterable[str]) -> list[str]:
     with store.read() as connection:
         here = part.dataset != dataset, part.file.in_(list(files))
         names = connection.scalars(sa.select(part.dataset).where(*here).distinct()).all()
-    return [
+        kept = connection.scalars(sa.select(file.c.kind).where(file.c.digest.in_(list(files)))).all()
+    told = [
         f'the dataset {name}, which has the same rows: mlops-nb data erase {name}' for name in sorted(names)
     ]
+    return told + ['an artifact of a run, which has the same rows'] * any(kind != 'part' for kind in kept)
 
 # %% ../nbs/lib/295_erase.ipynb #ab801bd8
 @dataclass(frozen=True, repr=False)
@@ -413,7 +418,8 @@ class Erasure:
                 f'({", ".join(self.rows)}); {self.parts} files and {self.profiles} profiles were made anew'
             )
         left = [f'may still hold something of theirs: {one}' for one in self.remaining]
-        return '\n  '.join([told, *left, 'not known here: backups, and copies that somebody made'])
+        unknown = 'not known here: backups, logs that a database server keeps, and copies that somebody made'
+        return '\n  '.join([told, *left, unknown])
 
 # %% ../nbs/lib/295_erase.ipynb #668e85c8
 LOOKS: Final = 50

@@ -497,3 +497,37 @@ def test_a_url_of_a_bucket_needs_a_catalogue_elsewhere(tmp_path: Path) -> None:
     (tmp_path / 'settings.ini').write_text('[store]\nurl = s3://bucket\n')
     with pytest.raises(SettingsError, match='catalogue'):
         load_settings(tmp_path)
+
+
+def test_what_is_erased_while_it_is_put_together_does_not_come_back(
+    local: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for i in range(3):
+        commit(local, 'people', people('zebedee', f'eve{i}'), batch=f'{i}', contract=PEOPLE)
+    put_file = type(local.place).put_file
+
+    def erased_meanwhile(files: object, path: Path) -> str:
+        digest = put_file(files, path)
+        monkeypatch.setattr(type(local.place), 'put_file', put_file)
+        erase(local, 'people', {'who': 'zebedee'})
+        return digest
+
+    monkeypatch.setattr(type(local.place), 'put_file', erased_meanwhile)
+    assert compact(local, 'people').freed == 0
+    url = Path(local.settings.store_url)
+    assert b'zebedee' not in b''.join(path.read_bytes() for path in url.rglob('*') if path.is_file())
+    assert compact(local, 'people').parts == 3
+
+
+def test_an_erasure_that_somebody_holds_up_is_finished_by_doing_it_again(
+    local: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(local, 'people', people('zebedee', 'eve'), batch='a', contract=PEOPLE)
+    other = open_store(local.settings)
+    with other.read() as reader:
+        reader.execute(sa.select(file)).all()  # a reader that stays at the state of before
+        with pytest.raises(StoreError, match=r'in use.*Run the command again'):
+            erase(local, 'people', {'who': 'zebedee'})
+    assert [finding.kind for finding in check(local) if finding.is_fault] == ['erasure']
+    assert erase(local, 'people', {'who': 'zebedee'}).rows == {}
+    assert check(local) == []
