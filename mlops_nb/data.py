@@ -29,14 +29,14 @@ from mlops_nb.core import (
     now,
 )
 from .lineage import link
-from .store import Store, alias, dataset_version, get_alias, move_alias, name_file
+from .store import Store, alias, bad_batch, dataset_version, get_alias, move_alias, name_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['Names', 'Part', 'Version', 'check_name', 'contract_of', 'commit', 'find', 'tag', 'read', 'Dataset', 'load',
-           'versions', 'Changes', 'changes']
+__all__ = ['Names', 'Part', 'Version', 'check_name', 'contract_of', 'commit', 'find', 'tag', 'read', 'Dataset', 'bad_batches',
+           'load', 'versions', 'Changes', 'changes']
 
 # %% ../nbs/lib/225_data.ipynb #df6aa5e8
 @dataclass(frozen=True)
@@ -387,6 +387,7 @@ class Dataset:
 
     store: Store
     info: Version
+    bad: frozenset[str] = frozenset()  # batches that a person marked as bad data; to be had by name only
 
     @property
     def version(self) -> int:
@@ -395,8 +396,8 @@ class Dataset:
 
     @property
     def batches(self) -> tuple[str, ...]:
-        "The batches it holds."
-        return self.info.batches
+        "The batches it holds, without those that are marked as bad data."
+        return tuple(batch for batch in self.info.batches if batch not in self.bad)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -404,7 +405,7 @@ class Dataset:
         return tuple(self.info.columns)
 
     def __len__(self) -> int:
-        return self.info.rows
+        return sum(part.rows for part in self.info.parts if part.batch not in self.bad)
 
     def __repr__(self) -> str:
         batches = f'{len(self.batches)} batch{"es" * (len(self.batches) != 1)}'
@@ -415,12 +416,21 @@ class Dataset:
 
     def arrow(self, columns: Names = None, batches: Names = None) -> pa.Table:
         "Its rows as an Arrow table; all columns and batches, or these."
-        found = read(self.store, self.info, columns=columns, batches=batches)
+        wanted = self.batches if batches is None else batches
+        found = read(self.store, self.info, columns=columns, batches=wanted)
         return pa.concat_tables([rows for _, rows in found])
 
     def pandas(self, columns: Names = None, batches: Names = None) -> pd.DataFrame:
         "Its rows as a pandas frame; all columns and batches, or these."
         return self.arrow(columns, batches).to_pandas()  # type: ignore[no-any-return]
+
+# %% ../nbs/lib/225_data.ipynb #bad0ba7d
+def bad_batches(store: Store, dataset: str) -> frozenset[str]:
+    "The batches of a dataset that a person marked as bad data."
+    with store.read() as connection:
+        return frozenset(
+            connection.scalars(sa.select(bad_batch.c.batch).where(bad_batch.c.dataset == dataset))
+        )
 
 # %% ../nbs/lib/225_data.ipynb #9c044cfc
 def load(
@@ -434,7 +444,8 @@ def load(
     if run:
         with store.begin() as connection:
             link(connection, f'run:{run}', f'dataset:{version}', 'used')
-    return Dataset(store, version)
+    bad = bad_batches(store, version.dataset) if not spec.partition('@')[2].isdigit() else frozenset[str]()
+    return Dataset(store, version, bad)
 
 # %% ../nbs/lib/225_data.ipynb #36fc50b4
 def versions(

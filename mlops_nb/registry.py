@@ -27,6 +27,7 @@ from mlops_nb.core import (
     choices,
     now,
 )
+from .decision import refuse_open
 from .gates import GateResult, evaluate
 from .lineage import link
 from .store import Store, alias, get_alias, model_version, move_alias, name_file
@@ -277,6 +278,7 @@ def promote(
     seen = _seen(store, version.model, alias)
     if seen and seen[0] == version.version:
         return Move(version.model, alias, version.version, version.version, seen[1])
+    refuse_open(store, settings, version.model)
     if failed := failed_gates(settings, version):
         reasons = '; '.join(f'{gate.name} ({gate.rule}): {gate.reason}' for gate in failed)
         raise RefusedError(

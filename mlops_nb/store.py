@@ -37,8 +37,8 @@ from mlops_nb.core import (
 
 # %% auto #0
 __all__ = ['metadata', 'file', 'alias', 'dataset_version', 'profile', 'model_version', 'metric', 'drift_report', 'decision',
-           'edge', 'audit', 'WAIT', 'FORMAT', 'Instant', 'Files', 'make_engine', 'Store', 'found_format', 'open_store',
-           'name_file', 'get_alias', 'move_alias', 'Finding', 'check', 'collect']
+           'bad_batch', 'alarm', 'edge', 'audit', 'WAIT', 'FORMAT', 'Instant', 'Files', 'make_engine', 'Store',
+           'found_format', 'open_store', 'name_file', 'get_alias', 'move_alias', 'Finding', 'check', 'collect']
 
 # %% ../nbs/lib/100_store.ipynb #84e7bf50
 class Instant(TypeDecorator[datetime]):
@@ -111,12 +111,21 @@ metric = sa.Table(
 drift_report = sa.Table(
     'drift_report', metadata, sa.Column('id', sa.Integer, primary_key=True),
     *map(_text, ('model', 'dataset', 'batch', 'result', 'page', 'verdict')), _time(),
-    *map(_text, ('created_by', 'run')), sa.UniqueConstraint('model', 'batch', name='model_batch'),
+    *map(_text, ('created_by', 'run')), sa.Column('cause', sa.JSON, nullable=False), sa.UniqueConstraint('model', 'batch', name='model_batch'),
 )  # fmt: skip
 decision = sa.Table(
     'decision', metadata, sa.Column('id', sa.Integer, primary_key=True),
     sa.Column('report', sa.Integer, nullable=False, index=True), _text('action'),
-    sa.Column('column', sa.Text), *map(_text, ('why', 'who', 'rules_hash')), _time(),
+    sa.Column('about', sa.JSON, nullable=False), *map(_text, ('since', 'until', 'why', 'who', 'rules_hash')),
+    _time(),
+)  # fmt: skip
+bad_batch = sa.Table(
+    'bad_batch', metadata, _text('dataset', key=True), _text('batch', key=True),
+    sa.Column('report', sa.Integer, nullable=False),
+)  # fmt: skip
+alarm = sa.Table(
+    'alarm', metadata, sa.Column('report', sa.Integer, primary_key=True, autoincrement=False),
+    _text('place', key=True), _text('state'), _text('error'), _time(),
 )  # fmt: skip
 edge = sa.Table(
     'edge', metadata, *(_text(name, key=True) for name in ('source', 'target', 'relation')), _time(),
@@ -341,7 +350,7 @@ class Store(Files):
             yield connection
 
 # %% ../nbs/lib/100_store.ipynb #d441dd4f
-FORMAT = '0001'
+FORMAT = '0002_review'
 
 
 def found_format(
