@@ -292,7 +292,9 @@ class Test:
 
     p: float  # how often a normal batch answers like this
     change: str  # what changed, if it did
+    what: str = 'distribution'  # as in `Finding`
     items: tuple[str, ...] = ()  # the values that it is about
+    alone: float = 1.0  # p before it was corrected
 
 # %% ../nbs/lib/245_change.ipynb #7b1b57f6
 @dataclass(frozen=True)
@@ -339,7 +341,7 @@ def ask_unseen(
     names = ', '.join(label(item, 40) for item in items[:3])
     more = f' and {len(unseen) - 3:,} more' if len(unseen) > 3 else ''
     says = f'{names}{more} never seen before, in {rows:,} {"row" if rows == 1 else "rows"}'
-    return Test(p, says, tuple(items[:3]))
+    return Test(p, says, 'unseen', tuple(items[:3]))
 
 # %% ../nbs/lib/245_change.ipynb #beeaae5d
 def ask_vanished(
@@ -357,9 +359,11 @@ def ask_vanished(
             p = vanished_p(values_of(batch), item=counts, values=values)
             gone[item] = min(1.0, p * len(items)), counts.sum() / values.sum()
     if not gone:
-        return Test(1.0, '')
+        return Test(1.0, '', 'vanished')
     name = min(gone, key=lambda item: (gone[item], item))
-    return Test(gone[name][0], f'{label(name, 40)} is gone, so far {percent(gone[name][1])}', (name,))
+    return Test(
+        gone[name][0], f'{label(name, 40)} is gone, so far {percent(gone[name][1])}', 'vanished', (name,)
+    )
 
 # %% ../nbs/lib/245_change.ipynb #9e508dbe
 def compare_categories(

@@ -27,15 +27,15 @@ from mlops_nb.change import (
 )
 from .core import UsageError
 from .distance import CALIBRATED, distance_p, divergence, holm, missing_p, sampling_noise
-from .verdict import ColumnDrift, Drift
+from .verdict import ColumnDrift, Drift, Finding
 
 if TYPE_CHECKING:
     from mlops_nb.column import ColumnProfile
     from mlops_nb.profile import Profile
 
 # %% auto #0
-__all__ = ['Evidence', 'is_countable', 'kind_of', 'outside', 'unheard_of', 'gather', 'questions', 'distances', 'silence',
-           'missing_share', 'judge', 'batch_name', 'prior_scatter', 'corrected_answers', 'compare']
+__all__ = ['WATCHED', 'Evidence', 'is_countable', 'kind_of', 'outside', 'unheard_of', 'gather', 'questions', 'distances',
+           'silence', 'missing_share', 'judge', 'batch_name', 'prior_scatter', 'corrected_answers', 'compare']
 
 # %% ../nbs/lib/255_comparison.ipynb #95aca732
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def questions(
         before, now = gaps[:, 0].sum() / gaps[:, 1].sum(), batch.missing / batch.rows
         word = 'rose' if now > before else 'fell'
         p = missing_p(batch.missing, batch.rows, reference=gaps)
-        tests.append(Test(p, f'missing {word} from {" to ".join(percents(before, now))}'))
+        tests.append(Test(p, f'missing {word} from {" to ".join(percents(before, now))}', 'missing'))
     return tests
 
 # %% ../nbs/lib/255_comparison.ipynb #234d47d3
@@ -169,6 +169,9 @@ def missing_share(
     return sum(column.missing for column in columns) / rows if rows else None
 
 # %% ../nbs/lib/255_comparison.ipynb #dc9c9951
+WATCHED = 10  # times the budget: what is to be watched
+
+
 def judge(
     evidence: Evidence,
     tests: Sequence[Test],  # with corrected p-values
@@ -177,18 +180,23 @@ def judge(
     muted: bool,
 ) -> ColumnDrift:
     "The verdict on one column."
-    fact, batch, reference = bool(evidence.facts), evidence.batch, evidence.reference
-    changes = [test.change for test in sorted(tests, key=lambda test: test.p) if test.p <= alpha]
-    told = '; '.join(dict.fromkeys([*evidence.facts, *changes[:2]]))
-    known = fact or len(reference) >= CALIBRATED
-    p = 0.0 if fact else min((test.p for test in tests), default=1.0)
+    batch, reference, compared = evidence.batch, evidence.reference, evidence.compared
+    ordered = sorted(tests, key=lambda test: test.p)
+    found = [Finding('column', fact, fact=True) for fact in evidence.facts]
+    found += [Finding(test.what, test.change, test.p) for test in ordered if test.p <= WATCHED * alpha]
+    p = 0.0 if evidence.facts else min((test.p for test in tests), default=1.0)
+    verdict = 'watch' if found else 'stable' if tests else 'cannot tell'
+    if p <= alpha and (evidence.facts or len(reference) >= CALIBRATED):
+        verdict = 'drift'
+    told = dict.fromkeys(one.text for one in found if verdict != 'drift' or one.p <= alpha)
     distance, usual = distances(evidence)
-    missing, compared = (missing_share(reference), missing_share([batch] if batch else [])), evidence.compared
     return ColumnDrift(
-        column=evidence.name, kind=kind_of(reference or [batch] if batch else reference), p=p, fact=fact,
-        drifted=bool(told) and known and not muted, muted=muted, distance=distance, usual=usual,
-        reason=told or silence(evidence), missing=missing,
+        column=evidence.name, kind=kind_of(reference or [batch] if batch else reference), verdict=verdict,
+        reason='; '.join([*told][: len(evidence.facts) + 2]) or silence(evidence),
+        p=p, p_alone=min((test.alone for test in tests), default=1.0) if p else 0.0, muted=muted,
+        distance=distance, usual=usual, findings=tuple(found),
         picture=compared.picture if compared else Picture(),
+        missing=(missing_share(reference), missing_share([batch] if batch else [])),
     )  # fmt: skip
 
 # %% ../nbs/lib/255_comparison.ipynb #b3866def
@@ -217,7 +225,7 @@ def corrected_answers(
     asked = [(e, questions(e, prior=prior)) for e in evidence]
     corrected = iter(holm([test.p for e, tests in asked if e.name not in ignore for test in tests]))
     return [
-        (e, tests if e.name in ignore else [replace(test, p=next(corrected)) for test in tests])
+        (e, tests if e.name in ignore else [replace(test, p=next(corrected), alone=test.p) for test in tests])
         for e, tests in asked
     ]
 

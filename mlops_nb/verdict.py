@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from .change import Picture
 from .core import CorruptError, canonical_json
@@ -19,7 +19,60 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['FORMAT', 'ColumnDrift', 'listed', 'Drift', 'drift_sentences', 'drift_from_json']
+__all__ = ['VERDICTS', 'FORMAT', 'worst', 'Finding', 'Moved', 'TrendLine', 'Onset', 'ColumnDrift', 'Event', 'SegmentDrift',
+           'Estimate', 'Doubt', 'listed', 'Drift', 'drift_sentences', 'restored', 'drift_from_json']
+
+# %% ../nbs/lib/250_verdict.ipynb #d3a0669e
+VERDICTS = 'drift', 'watch', 'stable', 'cannot tell'  # the most urgent first
+
+
+def worst(
+    verdicts: Sequence[str],
+) -> str:  # 'cannot tell' when there are none
+    "The most urgent verdict of several; what can be told outweighs what cannot."
+    return min(verdicts, key=VERDICTS.index, default='cannot tell')
+
+# %% ../nbs/lib/250_verdict.ipynb #0428bc94
+@dataclass(frozen=True)
+class Finding:
+    "One thing that changed."
+
+    what: str  # 'column', 'type', 'range', 'missing', 'distribution', 'unseen', 'vanished', 'distinct'
+    text: str
+    p: float = 0.0  # corrected for all questions asked of the batch
+    fact: bool = False  # needs no statistics
+
+
+@dataclass(frozen=True)
+class Moved:
+    "How far a column moved, in people's units."
+
+    share: float  # of rows that would have to change, for numbers their bin, to be as before
+    usual_share: tuple[float, float] | None = None  # least and most of the reference batches
+    far: float | None = None  # numbers: how far the average row moved, in units of the reference's spread
+    usual_far: tuple[float, float] | None = None  # the spread: from the 10th to the 90th percentile
+    new: tuple[str, ...] = ()  # categories never seen before, the most frequent first, at most ten
+    gone: tuple[str, ...] = ()  # categories that every reference batch has, at most ten
+
+# %% ../nbs/lib/250_verdict.ipynb #c5289bde
+@dataclass(frozen=True)
+class TrendLine:
+    "One figure of a column over the batches of `Drift.batches`."
+
+    what: str  # 'median', or the category whose share of rows it is, 0 to 1
+    values: tuple[float | None, ...]  # None: the batch has no values
+    low: float | None = None  # between both, 99 % of normal batches lie; None: not known
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Onset:
+    "Since when a column differs, by all batches after the reference."
+
+    since: str  # the first batch that does
+    how: str  # 'sudden' or 'slow'
+    batches: int  # from that one to the last
+    p: float  # corrected
 
 # %% ../nbs/lib/250_verdict.ipynb #5c850c50
 @dataclass(frozen=True)
@@ -27,19 +80,74 @@ class ColumnDrift:
     "One column of a batch, compared."
 
     column: str
-    kind: str  # 'number', 'category' or 'other'
-    drifted: bool  # a fact, or beyond what is normal; never where muted
-    muted: bool  # a person decided that it does not count
-    fact: bool  # the change needs no statistics
-    p: float  # corrected for all questions asked of the batch; 0 for a fact
-    distance: float | None  # 0 to 0.83; None: not compared
-    usual: float | None  # the distance of a normal batch of as many rows; None: not known
+    kind: str  # 'number', 'category', 'pair' or 'other'
+    verdict: str  # one of VERDICTS
     reason: str  # what changed, or why nothing can be said
-    missing: tuple[float | None, float | None]  # share of rows: reference, batch
-    picture: Picture = field(repr=False)
+    p: float  # corrected for all questions asked of the batch; 0 for a fact
+    p_alone: float  # the same, not corrected
+    distance: float | None = None  # 0 to 0.83; None: not compared
+    usual: float | None = None  # the distance of a normal batch of as many rows; None: not known
+    missing: tuple[float | None, float | None] = (None, None)  # share of rows: reference, batch
+    muted: bool = False  # a person decided that it does not count
+    findings: tuple[Finding, ...] = ()  # what changed, the surest first
+    moved: Moved | None = None  # None: not compared
+    trend: TrendLine | None = field(default=None, repr=False)
+    onset: Onset | None = None  # None: no change that lasts is known
+    importance: float | None = None  # share of what the model's columns matter; None: not known
+    picture: Picture = field(default=Picture(), repr=False)
+
+    @property
+    def drifted(self) -> bool:
+        "Whether it raises an alarm."
+        return self.verdict == 'drift' and not self.muted
+
+    @property
+    def fact(self) -> bool:
+        "Whether something changed that needs no statistics."
+        return any(finding.fact for finding in self.findings)
 
     def __str__(self) -> str:
         return f'{self.column}: {self.reason}'
+
+# %% ../nbs/lib/250_verdict.ipynb #b84fdd68
+@dataclass(frozen=True)
+class Event:
+    "Columns that changed together."
+
+    columns: tuple[str, ...]  # the one that tells most first
+    text: str
+    since: str = ''  # the first batch; '' when not known
+
+
+@dataclass(frozen=True)
+class SegmentDrift:
+    "A column that changed in one part of the rows."
+
+    segment: str  # 'carrier=UA'
+    rows: int
+    column: ColumnDrift
+
+
+@dataclass(frozen=True)
+class Estimate:
+    "A figure of a model on the batch, estimated from its scores, or known from labels."
+
+    metric: str  # 'roc_auc'
+    value: float | None  # estimated; None: not possible, as for predicted numbers
+    low: float | None = None  # the range of the estimate, 95 %
+    high: float | None = None
+    usual: tuple[float, float] | None = None  # of reference batches, 99 %
+    realised: float | None = None  # what it turned out to be; None: no labels yet
+    alarm: bool = False  # worse than usual, the whole range
+    note: str = ''  # why there is none
+
+
+@dataclass(frozen=True)
+class Doubt:
+    "A reference batch that was not normal itself."
+
+    batch: str
+    reason: str
 
 # %% ../nbs/lib/250_verdict.ipynb #423d06d8
 def listed(
@@ -52,7 +160,7 @@ def listed(
     return ' and '.join([', '.join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 # %% ../nbs/lib/250_verdict.ipynb #2737da45
-FORMAT = 1  # of the JSON
+FORMAT = 2  # of the JSON; 1 had 'drifted' and 'fact' for a verdict, and nothing over several batches
 
 
 @dataclass(frozen=True)
@@ -65,6 +173,11 @@ class Drift:
     alpha: float  # how often a batch in which nothing changed may be called drifted
     calibrated: bool  # whether there were enough reference batches to know what is normal
     columns: tuple[ColumnDrift, ...] = field(repr=False)  # the most surprising first
+    batches: tuple[str, ...] = ()  # what trends go over, in the order of time; this one is the last
+    segments: tuple[SegmentDrift, ...] = ()  # those that drifted or are to be watched
+    events: tuple[Event, ...] = ()  # all drifted columns, grouped
+    performance: tuple[Estimate, ...] = ()
+    doubts: tuple[Doubt, ...] = ()  # reference batches that should perhaps be left out
 
     @property
     def drifted(self) -> tuple[str, ...]:
@@ -73,8 +186,9 @@ class Drift:
 
     @property
     def verdict(self) -> str:
-        "'drifted', 'normal' or 'not calibrated'."
-        return 'drifted' if self.drifted else 'normal' if self.calibrated else 'not calibrated'
+        "The most urgent of all that counts."
+        judged = [one.verdict for one in (*self.columns, *(s.column for s in self.segments)) if not one.muted]
+        return 'drift' if any(one.alarm for one in self.performance) else worst(judged)
 
     @property
     def sentence(self) -> str:
@@ -93,7 +207,7 @@ class Drift:
 def _frame(drift: Drift) -> pd.DataFrame:
     import pandas as pd
 
-    names = 'column', 'kind', 'drifted', 'muted', 'p', 'distance', 'usual', 'reason'
+    names = 'column', 'kind', 'verdict', 'muted', 'p', 'distance', 'usual', 'reason'
     return pd.DataFrame([[getattr(one, name) for name in names] for one in drift.columns], columns=names)
 
 # %% ../nbs/lib/250_verdict.ipynb #548ce611
@@ -105,20 +219,48 @@ def drift_sentences(
     counting = sum(not column.muted for column in drift.columns)
     columns = f'{counting} column{"s" * (counting != 1)}'
     reference = f'{len(drift.reference)} reference batch{"es" * (len(drift.reference) != 1)}'
-    changed = [f'{len(found)} of {columns} drifted in {batch}: {listed(found)}.'] if found else []
-    if drift.calibrated:
-        return changed or [
-            f'No drift in {batch}: {columns} compared with {reference}, none beyond what is normal.'
-        ]
-    says = f'Not calibrated: {reference}, at least {CALIBRATED} are needed to know what is normal.'
-    beyond = [c.column for c in drift.columns if c.p <= drift.alpha and not (c.drifted or c.muted)]
-    noise = f'More than sampling noise, as normal batches often show too: {listed(beyond)}.'
-    return [*changed, says, *([noise] if beyond else [])]
+    told = [f'{len(found)} of {columns} drifted in {batch}: {listed(found)}.'] if found else []
+    inside = [f'{s.column.column} in {s.segment}' for s in drift.segments if s.column.drifted]
+    told += [f'Drifted in a part of the rows of {batch}: {listed(inside)}.'] if inside else []
+    worse = [one.metric for one in drift.performance if one.alarm]
+    told += [f'The model is expected to be worse on {batch} than usual: {listed(worse)}.'] if worse else []
+    if not drift.calibrated:
+        told.append(
+            f'Not calibrated: {reference}, at least {CALIBRATED} are needed to know what is normal, '
+            'until then only sampling noise is.'
+        )
+    elif not told:
+        told.append(f'No drift in {batch}: {columns} compared with {reference}, none beyond what is normal.')
+    watched = [c.column for c in drift.columns if c.verdict == 'watch' and not c.muted]
+    return [*told, *([f'To be watched: {listed(watched)}.'] if watched else [])]
 
 # %% ../nbs/lib/250_verdict.ipynb #9cc12712
-def _column_from(value: dict[str, Any]) -> ColumnDrift:
-    picture = Picture(**{name: tuple(part) for name, part in value.pop('picture').items()})
-    return ColumnDrift(**{**value, 'missing': tuple(value['missing']), 'picture': picture})
+def restored(
+    kind: Any,  # a type of a field: a dataclass, a tuple, an optional one, or a plain type
+    value: Any,  # what JSON made of it
+) -> Any:  # raises TypeError, KeyError, ValueError
+    "A value of a type, from JSON."
+    parts = [part for part in get_args(kind) if part not in (type(None), ...)]
+    if value is None or (not parts and not is_dataclass(kind)):
+        return value
+    if get_origin(kind) is tuple:
+        if Ellipsis not in get_args(kind):
+            return tuple(restored(part, one) for part, one in zip(parts, value, strict=True))
+        return tuple(restored(parts[0], one) for one in value)
+    if not is_dataclass(kind):
+        return restored(parts[0], value)
+    hints = get_type_hints(kind)
+    if unknown := value.keys() - {one.name for one in fields(kind)}:
+        raise KeyError(min(unknown))
+    return kind(**{name: restored(hints[name], one) for name, one in value.items()})  # type: ignore[operator]
+
+# %% ../nbs/lib/250_verdict.ipynb #33a1484f
+def _of_format_1(column: dict[str, Any]) -> dict[str, Any]:
+    "A column as it is kept now."
+    fact, drifted = column.pop('fact'), column.pop('drifted')
+    findings = [{'what': 'column', 'text': column['reason'], 'fact': True}] if fact else []
+    verdict = 'drift' if drifted or fact else 'stable'
+    return {**column, 'verdict': verdict, 'p_alone': column['p'], 'findings': findings}
 
 # %% ../nbs/lib/250_verdict.ipynb #e5c726f6
 def drift_from_json(
@@ -127,10 +269,12 @@ def drift_from_json(
     "Read a kept comparison."
     try:
         value = json.loads(text)
-        if value.pop('format') != FORMAT:
+        if (found := value.pop('format')) not in (1, FORMAT):
             raise ValueError('another format')
-        columns = tuple(_column_from(column) for column in value.pop('columns'))
-        return Drift(**{**value, 'reference': tuple(value['reference']), 'columns': columns})
+        if found == 1:
+            value['columns'] = [_of_format_1(column) for column in value['columns']]
+        drift: Drift = restored(Drift, value)
+        return drift
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise CorruptError(
             f'found a comparison that cannot be read: {e}; expected format {FORMAT}, as '

@@ -136,7 +136,7 @@ def test_the_weather_of_december_drifts_from_that_of_summer() -> None:
 def test_a_table_of_scikit_learn_without_times_is_compared() -> None:
     wine = load_wine(as_frame=True).frame
     report = drift.check(wine[wine.target == 2], wine[wine.target != 2])
-    assert report.drift.verdict != 'normal' and report.drift.columns[0].distance > 0.3
+    assert report.drift.verdict == 'watch' and report.drift.columns[0].distance > 0.3
 
 
 def text(frame: pd.DataFrame, **options: object) -> bytes:
@@ -264,7 +264,7 @@ def test_a_missing_file_names_those_that_there_are(check: Check, tmp_path: Path)
 @pytest.mark.parametrize('rows', [1, 2, 30])
 def test_few_new_rows_are_no_drift(rows: int) -> None:
     report = drift.check(NORMAL[:rows], HISTORY, time='created_at', every='week')
-    assert report.drift.verdict == 'normal' and report.drift.rows == rows
+    assert report.drift.verdict != 'drift' and report.drift.rows == rows
 
 
 def test_a_short_history_says_what_to_try() -> None:

@@ -473,7 +473,7 @@ def test_a_promotion_waits_for_the_decision_where_the_settings_say_so(tmp_path: 
 def test_a_muted_column_is_shown_and_does_not_count(store: Store) -> None:
     kept = keep(store, compare(JULY, MONTHS, ignore=['carrier', 'distance']))
     text = Seen(kept.html).text
-    assert kept.drift.verdict == 'normal'
+    assert kept.drift.verdict != 'drift'
     assert text.count('muted') >= 3
     assert 'c is gone' in text
     assert '▲ drifted' not in text
