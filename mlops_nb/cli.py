@@ -14,6 +14,7 @@ import typer
 
 from .cli_exec import PairsCommand, execute
 from .cli_profile import profile_app
+from .cli_review import review_app
 from .cli_run import check, flow, resume, run
 from .cli_start import drift_app, new, welcome
 from .console import PASSED_ON, AsJson, Why, application, show, shown
@@ -25,15 +26,13 @@ if TYPE_CHECKING:
     from mlops_nb.store import Store
 
 # %% auto #0
-__all__ = ['app', 'data_app', 'review_app', 'models_app', 'runs_app', 'ACTIONS', 'opened', 'joined', 'list_runs', 'show_run',
-           'data_versions', 'data_changes', 'data_profile', 'data_lineage', 'list_reviews', 'review_page',
-           'decide_command', 'list_models', 'show_model', 'promote_model', 'rollback_model', 'doctor', 'audit', 'tour',
-           'main']
+__all__ = ['app', 'data_app', 'models_app', 'runs_app', 'opened', 'joined', 'list_runs', 'show_run', 'data_versions',
+           'data_changes', 'data_profile', 'data_lineage', 'list_models', 'show_model', 'promote_model',
+           'rollback_model', 'doctor', 'audit', 'tour', 'main']
 
 # %% ../nbs/lib/725_cli.ipynb #e583ad6e
 app = application('The whole life of a machine-learning model, in notebooks. Start with: mlops-nb')
 data_app = application('Datasets and their versions. Example: mlops-nb data versions flights')
-review_app = application('Drift reports, and what people decide. Example: mlops-nb review list late')
 models_app = application('Models, versions and aliases. Example: mlops-nb models list late')
 runs_app = application('Runs of flows and notebooks. Example: mlops-nb runs list')
 app.add_typer(drift_app, name='drift')
@@ -148,67 +147,6 @@ def data_lineage(node: str) -> None:
     from mlops_nb.lineage import trace
 
     print(trace(opened(), node))
-
-# %% ../nbs/lib/725_cli.ipynb #37b7f604
-@review_app.command('list')
-def list_reviews(model: Annotated[str, typer.Argument()] = '', as_json: AsJson = False) -> None:
-    """The decisions that people made, newest first.
-
-    Example: mlops-nb review list late
-    """
-    from mlops_nb.review import decisions
-
-    show(
-        decisions(opened(), model),
-        as_json=as_json,
-        empty='No decisions yet: mlops-nb review page MODEL BATCH',
-    )
-
-# %% ../nbs/lib/725_cli.ipynb #7c626bd5
-@review_app.command('page')
-def review_page(model: str, batch: str, folder: Path = Path('.')) -> None:
-    """Write a drift report as one self-contained page.
-
-    Example: mlops-nb review page late 2013-09 --folder reports
-    """
-    from mlops_nb.review import find_report
-
-    report = find_report(opened(), model, batch)
-    folder.mkdir(parents=True, exist_ok=True)
-    page = folder / f'{model}-{batch}.html'
-    page.write_text(report.html, encoding='utf-8')
-    print(f'{report.drift.sentence}\nwrote {page}')
-
-# %% ../nbs/lib/725_cli.ipynb #9b95b7bb
-ACTIONS = {
-    'accept': 'The batch is the new normal: it joins the reference.',
-    'watch': 'Look again at the next batch.',
-    'mute': 'A column no longer counts (--column).',
-    'investigate': 'Find the cause first.',
-    'retrain': 'A new version is to be trained.',
-    'rollback': 'The version before is to serve again.',
-}
-
-
-def decide_command(action: str, text: str) -> None:
-    "Add the command of one action."
-
-    def command(model: str, batch: str, why: Why, column: str = '') -> None:
-        from mlops_nb.review import decide, find_report
-
-        store = opened()
-        report = find_report(store, model, batch)
-        made = decide(store, store.settings, report.id, action, why=why, column=column or None)
-        print(f'{made.who} decided on {model} {batch}: {action}. {text}')
-
-    command.__doc__ = (
-        f'{text}\n\nExample: mlops-nb review {action} late 2013-09 --why "the winter schedule began"'
-    )
-    review_app.command(action)(command)
-
-
-for _action, _text in ACTIONS.items():
-    decide_command(_action, _text)
 
 # %% ../nbs/lib/725_cli.ipynb #7f2b7c6f
 @models_app.command('list')

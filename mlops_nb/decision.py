@@ -147,12 +147,17 @@ def check_about(action: str, about: Sequence[str], drift: Drift) -> None:  # rai
 
 def parts_of(drift: Drift) -> list[str]:
     "What a decision can be about, apart from the batch."
-    return [one.column for one in drift.columns]
+    return [
+        *(one.column for one in drift.columns),
+        *(f'{one.column.column} in {one.segment}' for one in drift.segments),
+    ]
 
 
 def cause_of(drift: Drift) -> tuple[str, ...]:
-    "What raised the alarm."
-    return tuple(drift.drifted)
+    "What raised the alarm: columns, columns in a segment, figures of the model."
+    inside = [f'{one.column.column} in {one.segment}' for one in drift.segments if one.column.drifted]
+    worse = [f'{one.metric} (of the model)' for one in drift.performance if one.alarm]
+    return (*drift.drifted, *inside, *worse)
 
 # %% ../nbs/lib/440_decision.ipynb #7ceb966e
 def check_until(action: str, until: date | None) -> None:  # raises UsageError
@@ -166,8 +171,8 @@ def check_until(action: str, until: date | None) -> None:  # raises UsageError
         )
     if until and not today < until <= today + LONGEST:
         raise UsageError(
-            f'found {action} {meaning} {until}; expected a day after today, {today}, and at most {LONGEST.days} '
-            'days ahead: nothing is put aside for ever'
+            f'found {action} {meaning} {until}; expected a day after today, {today}, and at most '
+            f'{LONGEST.days} days ahead: nothing is put aside for ever'
         )
 
 # %% ../nbs/lib/440_decision.ipynb #b1268c17
@@ -468,6 +473,6 @@ def refuse_open(
     )
     if waiting:
         raise RefusedError(
-            f'{model} has an open drift report on {waiting[0]}, and [review] in settings.ini asks for a decision '
-            f'before a promotion. Look at it: mlops-nb review show {model} {waiting[0]}'
+            f'{model} has an open drift report on {waiting[0]}, and [review] in settings.ini asks for a '
+            f'decision before a promotion. Look at it: mlops-nb review show {model} {waiting[0]}'
         )

@@ -7,18 +7,32 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from .alarm import tell
 from .audit import append
 from .comparison import batch_name
 from .core import ModelSettings, NotFoundError, UsageError, choices, now
-from .decision import ACTIONS, Decision, accepted, batches_of, cause_of, read_decisions
+from mlops_nb.decision import (
+    ACTIONS as ACTIONS,
+    Case,
+    Decision as Decision,
+    accepted as accepted,
+    batches_of,
+    cases as cases,
+    cause_of,
+    decide as decide,
+    decisions as decisions,
+    muted as muted,
+    read_decisions,
+)  # `as`: to be had from here, too
 from .drift_page import Command, drift_html, fragment
 from .lineage import link
 from .page import render
@@ -66,7 +80,12 @@ def report_html(
 ) -> str:  # a whole page
     "A comparison as a page; the decisions come in when it is shown."
     about = [('model', model), ('dataset', dataset), ('batch', drift.batch), *([('by', run)] if run else [])]
-    values = {'batch': drift.batch, 'decisions': (), 'commands': commands(drift, model)}
+    values: dict[str, Any] = {
+        'batch': drift.batch,
+        'decisions': (),
+        'case': None,
+        'commands': commands(drift, model),
+    }
     return drift_html(drift, title=f'{model} {drift.batch}: drift', about=about, tail='review.html', **values)
 
 # %% ../nbs/lib/515_review.ipynb #48a3765e
@@ -95,6 +114,7 @@ class Report:
     created_by: str
     decisions: tuple[Decision, ...]  # about this model's reports, newest first
     page: str = field(repr=False)  # as it was kept
+    case: Case | None = None  # the reports on the same cause; None: nothing drifted
 
     def __repr__(self) -> str:
         return f'<Report {self.id}: {self.drift.sentence}>'
@@ -102,7 +122,7 @@ class Report:
     @property
     def html(self) -> str:
         "The page, with what was decided until now."
-        made = render('decisions.html', decisions=self.decisions[:20], batch=self.batch)
+        made = render('decisions.html', decisions=self.decisions[:20], batch=self.batch, case=self.case)
         before, _, rest = self.page.partition(DECISIONS)
         return before + DECISIONS + made + END + rest.partition(END)[2]
 
@@ -134,6 +154,13 @@ def _load(store: Store, connection: sa.Connection, *where: sa.ColumnElement[bool
         decisions=read_decisions(connection, drift_report.c.model == row['model']),
     )  # fmt: skip
 
+# %% ../nbs/lib/515_review.ipynb #731e5223
+def _with_case(store: Store, report: Report) -> Report:
+    "The report, with those on the same cause."
+    found = cases(store, report.model)
+    case = next((one for one in found if report.id in {brief.id for brief in one.reports}), None)
+    return replace(report, case=case)
+
 # %% ../nbs/lib/515_review.ipynb #fd4da468
 def find_report(
     store: Store,
@@ -147,7 +174,7 @@ def find_report(
         query = sa.select(report.batch).where(report.model == model).order_by(report.batch)
         known = list(connection.scalars(query))
     if found:
-        return found
+        return _with_case(store, found)
     raise NotFoundError(f'found no drift report of {model} for {batch}; {choices(batch, known)}')
 
 # %% ../nbs/lib/515_review.ipynb #c4009549
@@ -160,7 +187,7 @@ def load_report(
         found = _load(store, connection, drift_report.c.id == number)
     if found is None:
         raise NotFoundError(f'found no drift report {number}; expected the id of one that was kept')
-    return found
+    return _with_case(store, found)
 
 # %% ../nbs/lib/515_review.ipynb #9b63442e
 def _write(store: Store, connection: sa.Connection, values: dict[str, object], used: Sequence[str]) -> None:
@@ -203,17 +230,21 @@ def report(
     where = row.model == model, row.batch == drift.batch
     with store.read() as connection:
         if (known := _load(store, connection, *where, row.result == digest)) is not None:
-            return known
+            return _with_case(store, known)
     page = report_html(drift, model=model, dataset=dataset, run=run).encode()
     values = {
         'model': model, 'dataset': dataset, 'batch': drift.batch, 'result': digest, 'page': store.put(page),
-        'verdict': drift.verdict, 'cause': list(cause_of(drift)), 'created_at': now(), 'created_by': store.settings.user, 'run': run,
+        'verdict': drift.verdict, 'cause': list(cause_of(drift)), 'created_at': now(),
+        'created_by': store.settings.user, 'run': run,
     }  # fmt: skip
     with store.begin() as connection:
         name_file(connection, digest, kind='report', bytes=len(result))
         name_file(connection, str(values['page']), kind='report', bytes=len(page))
         _write(store, connection, values, [drift.batch, *drift.reference])
-    return find_report(store, model, drift.batch)
+    kept = find_report(store, model, drift.batch)
+    for wrong in tell(store, kept.id, drift, model=model, case=kept.case):
+        print(wrong, file=sys.stderr)
+    return kept
 
 # %% ../nbs/lib/515_review.ipynb #3e3001b5
 def _training_batches(connection: sa.Connection, model: ModelSettings, bad: set[str]) -> list[str]:

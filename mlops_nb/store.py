@@ -111,7 +111,8 @@ metric = sa.Table(
 drift_report = sa.Table(
     'drift_report', metadata, sa.Column('id', sa.Integer, primary_key=True),
     *map(_text, ('model', 'dataset', 'batch', 'result', 'page', 'verdict')), _time(),
-    *map(_text, ('created_by', 'run')), sa.Column('cause', sa.JSON, nullable=False), sa.UniqueConstraint('model', 'batch', name='model_batch'),
+    *map(_text, ('created_by', 'run')), sa.Column('cause', sa.JSON, nullable=False),
+    sa.UniqueConstraint('model', 'batch', name='model_batch'),
 )  # fmt: skip
 decision = sa.Table(
     'decision', metadata, sa.Column('id', sa.Integer, primary_key=True),
