@@ -29,10 +29,10 @@ from mlops_nb.core import (
     UsageError,
     load_settings,
 )
-from .ui_pages import Visit, list_page, prepared_page, profile_page, report_page, run_page
 
 if TYPE_CHECKING:
     from mlops_nb.store import Store
+    from mlops_nb.ui_pages import Visit
 
 # %% auto #0
 __all__ = ['STATUS', 'T', 'PAGES', 'person', 'policy', 'status_of', 'Page', 'Cases', 'Shown', 'Profiled', 'Figures', 'Decided',
@@ -91,6 +91,8 @@ class Page(JupyterHandler):
 
     def visit(self, settings: Settings, **more: Any) -> Visit:
         "Who looks, and from where."
+        from mlops_nb.ui_pages import Visit
+
         base, root = (
             url_path_join(self.base_url, 'mlops-nb/'),
             Path(self.settings['server_root_dir']).expanduser(),
@@ -140,6 +142,8 @@ class Cases(Page):
     @authorized
     async def get(self) -> None:
         "The list of cases."
+        from mlops_nb.ui_pages import list_page
+
         await self.show(lambda store, settings: list_page(store, self.visit(settings)))
 
 
@@ -150,6 +154,8 @@ class Shown(Page):
     @authorized
     async def get(self, number: str) -> None:
         "The report, with the form that decides."
+        from mlops_nb.ui_pages import report_page
+
         made = self.get_query_argument('made', '')
         more = {'made': int(made) if made.isdecimal() else 0}
         await self.show(lambda store, settings: report_page(store, int(number), self.visit(settings, **more)))
@@ -162,6 +168,8 @@ class Profiled(Page):
     @authorized
     async def get(self, number: str) -> None:
         "The profile over the reference."
+        from mlops_nb.ui_pages import profile_page
+
         await self.show(
             lambda store, settings: profile_page(store, int(number), self.visit(settings)), free_styles=True
         )
@@ -196,6 +204,7 @@ class Decided(Page):
         "Decide, carry it out, and go back to the report."
         from mlops_nb.act import act
         from mlops_nb.cli_review import as_day
+        from mlops_nb.ui_pages import report_page
 
         given: dict[str, Any] = {
             name: self.get_body_argument(name, '') for name in ('action', 'since', 'until', 'why')
@@ -237,6 +246,8 @@ class Ran(Page):
     @authorized
     async def get(self, number: str) -> None:
         "Which there are; with ?step=drift, that one as it ran."
+        from mlops_nb.ui_pages import run_page
+
         step = self.get_query_argument('step', '')
         await self.show(
             lambda store, settings: run_page(
@@ -256,6 +267,7 @@ class Ran(Page):
         from mlops_nb.act import step_notebook
         from mlops_nb.core import allowed
         from mlops_nb.review import load_report
+        from mlops_nb.ui_pages import prepared_page
 
         step = self.get_body_argument('step', 'drift')
 

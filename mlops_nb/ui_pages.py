@@ -160,7 +160,7 @@ def profile_page(store: Store, number: int, visit: Visit) -> str:  # raises NotF
         visit,
         'Profile',
         words=f'{report.batch} over {len(reference)} reference batches',
-        body=markup(clean_html(html)),
+        body=markup(f'<div class="mnb-wide">{clean_html(html)}</div>'),
     )
 
 

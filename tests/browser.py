@@ -29,7 +29,8 @@ class People(IdentityProvider):
     auth_enabled = True
 
     def _user(self, token):
-        return User(username=token.removeprefix('token-of-')) if re.fullmatch('token-of-[a-z]+', token) else None
+        known = re.fullmatch('token-of-([a-z]+)', token)
+        return User(username=known[1]) if known else None
 
     async def get_user_token(self, handler):
         return self._user(self.get_token(handler) or '')
@@ -81,7 +82,8 @@ def until(what: str, happened: object, seconds: float = 60) -> None:
 @contextmanager
 def jupyter(root: Path, *more: str, people: bool = True) -> Iterator[Server]:
     "JupyterLab in a project, with the extension as the wheel brings it."
-    place, port = root / '.jupyter', _free_port()
+    port = _free_port()
+    place = root / f'.jupyter-{port}'
     config = place / 'jupyter_server_config.d'
     config.mkdir(parents=True)
     shutil.copy(ROOT / 'mlops_nb' / 'jupyter-config' / 'mlops_nb.json', config)
@@ -91,8 +93,9 @@ def jupyter(root: Path, *more: str, people: bool = True) -> Iterator[Server]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     environment |= {'JUPYTER_CONFIG_PATH': str(place), 'JUPYTER_PATH': str(place), 'HOME': str(place)}
     command = [
-        sys.executable, '-m', 'jupyterlab', '--allow-root', '--no-browser', '--ip=127.0.0.1', f'--port={port}',
-        f'--ServerApp.root_dir={root}', f'--config={place / "people.py"}', '--ServerApp.port_retries=0', *more,
+        sys.executable, '-m', 'jupyterlab', '--allow-root', '--no-browser', '--ip=127.0.0.1',
+        f'--port={port}', '--ServerApp.port_retries=0', f'--ServerApp.root_dir={root}',
+        f'--config={place / "people.py"}', *more,
     ]  # fmt: skip
     with open(place / 'log', 'wb') as log:
         process = subprocess.Popen(command, cwd=root, env=environment, stdout=log, stderr=log)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,22 +67,29 @@ def arrive(store: Store, number: int, **more: Any) -> Report:
     return report(store, drift, batch=profile, reference=reference, model='late', dataset='flights')
 
 
+@pytest.fixture(scope='module')
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    "One server for all tests; each finds the project anew."
+    root = tmp_path_factory.mktemp('project')
+    (root / 'settings.ini').write_text(SETTINGS)
+    with jupyter(root) as running:
+        yield running
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(server: Server) -> Iterator[Store]:
     "Half a year that is alike, and a July in which two columns changed."
-    (tmp_path / 'settings.ini').write_text(SETTINGS)
-    store = open_store(load_settings(tmp_path))
+    for path in server.root.glob('*'):
+        path.unlink() if path.is_file() else shutil.rmtree(path)
+    for name in '.mlops_nb', '.metaflow':
+        shutil.rmtree(server.root / name, ignore_errors=True)
+    (server.root / 'settings.ini').write_text(SETTINGS)
+    store = open_store(load_settings(server.root))
     for number in range(1, 7):
         arrive(store, number)
     arrive(store, 7, letters='ab', shift=400)
     yield store
     store.engine.dispose()
-
-
-@pytest.fixture
-def server(store: Store) -> Iterator[Server]:
-    with jupyter(store.settings.root) as running:
-        yield running
 
 
 def fill(
