@@ -11,13 +11,14 @@ import sys
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from .core import CorruptError, RefusedError, StoreError, UsageError
+from .own_code import OwnTypes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from mlops_nb.store import Store
 
 # %% auto #0
-__all__ = ['TRUSTED', 'Reference', 'to_parquet', 'from_parquet', 'from_arrow', 'unknown_types', 'dump_model', 'load_model',
-           'is_plain', 'keep', 'fetch']
+__all__ = ['TRUSTED', 'Reference', 'to_parquet', 'from_parquet', 'from_arrow', 'model_types', 'unknown_types', 'dump_model',
+           'load_model', 'is_plain', 'keep', 'fetch']
 
 # %% ../nbs/lib/220_artifact.ipynb #d0e0eb2e
 @dataclass(frozen=True)
@@ -110,7 +111,16 @@ def _frame_table(
 _IN_SKLEARN = """
 calibration._CalibratedClassifier calibration._SigmoidCalibration calibration._TemperatureScaling
 ensemble._hist_gradient_boosting.predictor.TreePredictor metrics._classification.balanced_accuracy_score
+feature_selection._univariate_selection.f_classif feature_selection._univariate_selection.f_regression
+gaussian_process._gpc._BinaryGaussianProcessClassifierLaplace gaussian_process.kernels.ConstantKernel
+gaussian_process.kernels.Product gaussian_process.kernels.RBF impute._iterative._ImputerTriplet
+metrics._classification.accuracy_score metrics._classification.brier_score_loss
+metrics._classification.f1_score
+metrics._classification.log_loss metrics._ranking.average_precision_score metrics._ranking.roc_auc_score
+metrics._regression.mean_absolute_error metrics._regression.mean_squared_error metrics._regression.r2_score
+metrics._regression.root_mean_squared_error
 metrics._dist_metrics.EuclideanDistance64 metrics._dist_metrics.EuclideanDistance32
+metrics._dist_metrics.ManhattanDistance64 metrics._dist_metrics.ManhattanDistance32
 metrics._scorer._CurveScorer metrics._scorer._PassthroughScorer metrics._scorer._Scorer
 model_selection._split.KFold model_selection._split.StratifiedKFold
 neighbors._ball_tree.BallTree neighbors._kd_tree.KDTree
@@ -118,21 +128,30 @@ neural_network._stochastic_optimizers.AdamOptimizer neural_network._stochastic_o
 tree._tree.Tree utils._bunch.Bunch utils.validation.check_array
 utils._metadata_requests.MetadataRequest utils._metadata_requests.MethodMetadataRequest
 """
+_IN_LIGHTGBM = 'basic.Booster sklearn.LGBMClassifier sklearn.LGBMRegressor sklearn.LGBMRanker'
 TRUSTED = frozenset(
-    {'functools.partial', 'numpy.dtype', 'scipy.interpolate._bsplines.BSpline'}
+    {'functools.partial', 'collections.OrderedDict', 'numpy.dtype', 'scipy.interpolate._bsplines.BSpline'}
     | {f'sklearn.{name}' for name in _IN_SKLEARN.split()}
+    | {f'lightgbm.{name}' for name in _IN_LIGHTGBM.split()}
 )
+
+# %% ../nbs/lib/220_artifact.ipynb #55291a13
+def model_types(
+    data: bytes,  # a model file, undamaged
+) -> tuple[str, ...]:  # to be shown to whoever registers it
+    "The types that a model file asks for beyond those that skops knows to be harmless."
+    from skops.io import get_untrusted_types
+
+    return tuple(sorted(set(get_untrusted_types(data=data))))
 
 # %% ../nbs/lib/220_artifact.ipynb #05a64c12
 def unknown_types(
     data: bytes,  # a model file, undamaged
     *,
-    trusted: Collection[str] = (),  # import paths to trust too: 'flights.features.as_numbers'
+    trusted: Container[str] = (),  # import paths to trust too: 'flights.features.as_numbers'
 ) -> tuple[str, ...]:
     "The types that a model file asks for and nobody trusts."
-    from skops.io import get_untrusted_types
-
-    return tuple(sorted(set(get_untrusted_types(data=data)) - TRUSTED - set(trusted)))
+    return tuple(name for name in model_types(data) if name not in TRUSTED and name not in trusted)
 
 # %% ../nbs/lib/220_artifact.ipynb #ca47caa8
 _EXPORT = (
@@ -147,8 +166,9 @@ def _refusal(model: str, unknown: Iterable[str]) -> str:
     if any(name.startswith('__main__.') for name in unknown):
         return f'found {", ".join(unknown)} in {model}; {_EXPORT}'
     return (
-        f'found {", ".join(unknown)} in {model}; expected types of scikit-learn, or types that are named. '
-        f'If you know and trust it, pass trusted={unknown}'
+        f'found {", ".join(unknown)} in {model}; expected types of scikit-learn, LightGBM or the '
+        'project itself. '
+        "If you have reviewed it, add it to trusted in the model's section of settings.ini"
     )
 
 # %% ../nbs/lib/220_artifact.ipynb #a3118e20
@@ -158,7 +178,7 @@ def _model_bytes(model: BaseEstimator) -> bytes:
 
     try:
         return bytes(dumps(model, compression=zipfile.ZIP_DEFLATED))
-    except TypeError as e:
+    except (TypeError, RecursionError, AttributeError) as e:
         raise UsageError(
             f'found something in a {type(model).__name__} that has no form in a file ({e}); '
             'expected numbers, text, arrays, and estimators of them. Take it out of the model'
@@ -168,7 +188,7 @@ def _model_bytes(model: BaseEstimator) -> bytes:
 def dump_model(
     model: BaseEstimator,
     *,
-    trusted: Collection[str] = (),  # import paths of the project's own functions and classes in the model
+    trusted: Container[str] = (),  # import paths of the project's own functions and classes in the model
 ) -> bytes:  # raises UsageError for a model that could not be loaded again
     "A model in skops' format."
     data = _model_bytes(model)
@@ -199,7 +219,7 @@ def _check_archive(data: bytes) -> None:
 def load_model(
     data: bytes,  # from `store.get`, which has compared them with their SHA-256
     *,
-    trusted: Collection[str] = (),  # import paths of the project's own functions and classes in the model
+    trusted: Container[str] = (),  # import paths of the project's own functions and classes in the model
 ) -> BaseEstimator:  # raises CorruptError, RefusedError
     "The model in a file."
     from skops.io import loads
@@ -207,7 +227,7 @@ def load_model(
     _check_archive(data)
     if unknown := unknown_types(data, trusted=trusted):
         raise RefusedError(_refusal('a model file', unknown))
-    return loads(data, trusted=[*TRUSTED, *trusted])
+    return loads(data, trusted=list(model_types(data)))  # each of which was just looked up
 
 # %% ../nbs/lib/220_artifact.ipynb #b4faa79b
 def is_plain(value: object) -> bool:
@@ -232,14 +252,14 @@ def _from_notebook(value: object) -> str:
     return str(getattr(value, '__qualname__', type(value).__name__))
 
 # %% ../nbs/lib/220_artifact.ipynb #02fa0dd3
-def _trusted_model(value: BaseEstimator, trusted: Collection[str]) -> bytes:
+def _trusted_model(value: BaseEstimator, trusted: Container[str]) -> bytes:
     "A model's bytes; raises ValueError when it needs a pickle, UsageError when it needs this notebook."
     data, name = _model_bytes(value), type(value).__name__
     unknown = unknown_types(data, trusted=trusted)
     if any(name.startswith('__main__.') for name in unknown):
         raise UsageError(_refusal(f'a {name}', unknown))
     if unknown:
-        raise ValueError(f'it holds {", ".join(unknown)}, which `trusted` does not name')
+        raise ValueError(f'it holds {", ".join(unknown)}, which nobody has said to trust')
     return data
 
 # %% ../nbs/lib/220_artifact.ipynb #163049c3
@@ -254,7 +274,7 @@ def _array_bytes(value: np.ndarray[Any, Any]) -> bytes:
 # %% ../nbs/lib/220_artifact.ipynb #ce108aae
 def _file_of(
     value: Any,
-    trusted: Collection[str],
+    trusted: Container[str],
 ) -> tuple[str, str, bytes] | None:  # kind, detail, bytes; None: there is no format for it
     "The file of a value; raises ValueError with the reason when the value does not fit its format."
     # a value of a library that nobody has imported is not there; to import them all takes long
@@ -275,7 +295,7 @@ def keep(
     value: Any,
     *,
     name: str = 'a value',  # for messages: the artifact's name
-    trusted: Collection[str] = (),  # import paths of the project's own functions and classes in a model
+    trusted: Container[str] | None = None,  # import paths in a model; None: of the project's own code
 ) -> Any:  # a Reference, or the value itself; raises UsageError for what only this notebook knows
     "Put a value into the store in its own format; what has none comes back as it is, with a warning."
     from mlops_nb.store import name_file
@@ -285,7 +305,7 @@ def keep(
     if local := _from_notebook(value):
         raise UsageError(f'{name} needs {local}, which this notebook defines; {_EXPORT}')
     try:
-        made = _file_of(value, trusted)
+        made = _file_of(value, OwnTypes(store.settings.root) if trusted is None else trusted)
         reason = 'only models, frames, tables and arrays have a format of their own'
     except ValueError as e:
         made, reason = None, str(e)
@@ -316,13 +336,14 @@ def fetch(
     store: Store,
     value: Any,  # what `keep` returned
     *,
-    trusted: Collection[str] = (),  # import paths of the project's own functions and classes in a model
+    trusted: Container[str] | None = None,  # import paths in a model; None: of the project's own code
 ) -> Any:  # raises StoreError, CorruptError, RefusedError
     "The value behind a reference; anything else comes back as it is."
     if not isinstance(value, Reference):
         return value
     if value.kind == 'model':
-        return load_model(store.get(value.digest), trusted=trusted)
+        known = OwnTypes(store.settings.root) if trusted is None else trusted
+        return load_model(store.get(value.digest), trusted=known)
     if value.kind not in _READERS:
         kinds = ', '.join(['model', *_READERS])
         raise StoreError(

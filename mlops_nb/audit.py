@@ -6,18 +6,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from .core import canonical_json, now, sha256
+from .core import Settings, UsageError, canonical_json, now, sha256
 from .store import Store, audit
 
 # %% auto #0
-__all__ = ['Entry', 'append', 'entries', 'Verification', 'verify']
+__all__ = ['Entry', 'Head', 'read_head', 'head', 'append', 'entries_of', 'entries', 'Witness', 'Verification', 'verify', 'export',
+           'read_export', 'settings_in_force', 'note_settings']
 
 # %% ../nbs/lib/105_audit.ipynb #672f801f
 @dataclass(frozen=True)
@@ -39,6 +41,36 @@ def _hash(values: Mapping[str, Any]) -> str:
     names = 'number', 'at', 'who', 'action', 'subject', 'details'
     return sha256(f'{values["previous"]}\n{canonical_json({name: values[name] for name in names})}'.encode())
 
+# %% ../nbs/lib/105_audit.ipynb #5ae29c54
+@dataclass(frozen=True)
+class Head:
+    "The newest entry of the chain, as it was at some time."
+
+    number: int  # 0: the chain was empty
+    hash: str
+
+    def __str__(self) -> str:
+        return f'{self.number}:{self.hash}'
+
+
+def read_head(
+    text: str,  # '12:5f1c…'
+) -> Head:  # raises UsageError
+    "A head that was written down."
+    found = re.fullmatch(r'(\d{1,9}):([0-9a-f]{64}|)', text.strip())
+    if not found:
+        raise UsageError(f'found the head {text[:80]!r}; expected NUMBER:HASH, as mlops-nb audit prints it')
+    return Head(int(found[1]), found[2])
+
+
+def head(
+    connection: sa.Connection,
+) -> Head:
+    "The newest entry."
+    query = sa.select(audit.c.number, audit.c.hash).order_by(audit.c.number.desc()).limit(1)
+    last = connection.execute(query).first()
+    return Head(last.number, last.hash) if last else Head(0, '')
+
 # %% ../nbs/lib/105_audit.ipynb #e267d616
 def _entry(values: Mapping[Any, Any]) -> Entry:
     return Entry(**{**values, 'details': json.loads(values['details'])})
@@ -53,26 +85,52 @@ def append(
     who: str,
 ) -> Entry:
     "Add an entry to the end of the chain."
-    last = connection.execute(
-        sa.select(audit.c.number, audit.c.hash).order_by(audit.c.number.desc()).limit(1)
-    ).first()
-    number, previous = (last.number + 1, last.hash) if last else (1, '')
-    values = {'number': number, 'at': now(), 'who': who, 'action': action, 'subject': subject}
-    values |= {'details': canonical_json(details), 'previous': previous}
+    last = head(connection)
+    values = {'number': last.number + 1, 'at': now(), 'who': who, 'action': action, 'subject': subject}
+    values |= {'details': canonical_json(details), 'previous': last.hash}
     values['hash'] = _hash(values)
     connection.execute(audit.insert().values(values))
     return _entry(values)
 
 # %% ../nbs/lib/105_audit.ipynb #7abeed98
+def entries_of(
+    connection: sa.Connection,
+    subject: str,  # 'model:late@champion'
+) -> tuple[Entry, ...]:  # oldest first
+    "What was done to one subject, as a transaction sees it."
+    query = sa.select(audit).where(audit.c.subject == subject).order_by(audit.c.number)
+    return tuple(_entry(row) for row in connection.execute(query).mappings())
+
+
 def entries(
     store: Store,
     subject: str | None = None,  # 'model:late@champion'; None: all
+    *,
+    prefix: str = '',  # only subjects that start with it: 'model:late@'
 ) -> tuple[Entry, ...]:  # oldest first
     "What was done, to everything or to one subject."
     query = sa.select(audit).order_by(audit.c.number)
+    if prefix:
+        query = query.where(sa.func.substr(audit.c.subject, 1, len(prefix)) == prefix)
     with store.read() as connection:
-        rows = connection.execute(query if subject is None else query.where(audit.c.subject == subject))
-        return tuple(_entry(row) for row in rows.mappings())
+        if subject is not None:
+            return entries_of(connection, subject)
+        return tuple(_entry(row) for row in connection.execute(query).mappings())
+
+# %% ../nbs/lib/105_audit.ipynb #1d43a803
+@dataclass(frozen=True)
+class Witness:
+    "A head that is kept where the database is not."
+
+    head: Head
+    place: str  # where it is kept: 'run TrainFlow/12', 'the card of late@3'
+
+    def against(self, found: str | None) -> str:  # empty: they agree
+        "What is wrong when the chain has another hash there, or none."
+        if found == self.head.hash or not self.head.number:
+            return ''
+        what = 'the chain ends before that' if found is None else 'the chain has another entry there'
+        return f'{self.place} saw entry {self.head.number} as {self.head.hash[:12]}, and {what}'
 
 # %% ../nbs/lib/105_audit.ipynb #122fa618
 @dataclass(frozen=True)
@@ -82,21 +140,107 @@ class Verification:
     rows: int  # entries that were checked
     head: str  # hash of the newest entry; worth keeping in a second place
     broken_at: int | None  # number of the first entry that does not fit, None: the chain is whole
+    reason: str = ''  # what is wrong with that entry
+    denied: tuple[str, ...] = ()  # what witnesses saw otherwise
+    witnesses: int = 0  # how many there were
+
+    @property
+    def whole(self) -> bool:
+        "Whether nothing was changed, as far as can be seen."
+        return self.broken_at is None and not self.denied
+
+# %% ../nbs/lib/105_audit.ipynb #8c9443c8
+def _fault(row: Mapping[Any, Any], expected: Head) -> tuple[int, str] | None:
+    "The first entry that is wrong when this one follows, and why."
+    if row['number'] != expected.number:
+        return expected.number, f'entry {expected.number} was taken out, or put elsewhere'
+    if row['hash'] != _hash(row):
+        return row['number'], f'entry {row["number"]} does not say what it said when it was written'
+    if row['previous'] != expected.hash:
+        number = max(row['number'] - 1, 1)
+        return number, f'entry {number} is not the one that the next was chained to'
+    return None
 
 # %% ../nbs/lib/105_audit.ipynb #4756d568
-def _verify(rows: Iterable[Mapping[Any, Any]]) -> Verification:
-    count, head, broken_at = 0, '', None
+def _verify(rows: Iterable[Mapping[Any, Any]], witnesses: Iterable[Witness] = ()) -> Verification:
+    asked = list(witnesses)
+    numbers, found = {one.head.number for one in asked}, dict[int, str]()
+    count, last, fault = 0, '', None
     for count, row in enumerate(rows, 1):
-        fits = row['number'] == count and row['previous'] == head and row['hash'] == _hash(row)
-        if not fits and broken_at is None:
-            broken_at = row['number']
-        head = row['hash']
-    return Verification(count, head, broken_at)
+        fault = fault or _fault(row, Head(count, last))
+        last = row['hash']
+        if count in numbers:
+            found[count] = last
+    number, reason = fault or (None, '')
+    told = (one.against(found.get(one.head.number)) for one in asked)
+    return Verification(count, last, number, reason, tuple(filter(None, told)), len(asked))
 
 # %% ../nbs/lib/105_audit.ipynb #e23eabf0
 def verify(
     store: Store,
+    witnesses: Iterable[Witness] = (),  # heads that were kept elsewhere
 ) -> Verification:
-    "Check every entry of the chain."
+    "Check every entry of the chain, and the chain against heads that were kept elsewhere."
     with store.read() as connection:
-        return _verify(connection.execute(sa.select(audit).order_by(audit.c.number)).mappings())
+        rows = connection.execute(sa.select(audit).order_by(audit.c.number))
+        return _verify(rows.mappings(), witnesses)
+
+# %% ../nbs/lib/105_audit.ipynb #98af0d4a
+def export(
+    store: Store,
+) -> Iterator[str]:  # lines of JSON, oldest entry first
+    "The whole chain as text."
+    with store.read() as connection:
+        for row in connection.execute(sa.select(audit).order_by(audit.c.number)).mappings():
+            yield canonical_json(row)
+
+
+def read_export(
+    lines: Iterable[str],  # of `export`
+    place: str,  # what to call it
+) -> Witness:  # raises UsageError when it is not whole itself
+    "An export as a witness."
+    try:
+        rows = [json.loads(line) for line in lines if line.strip()]
+        found = _verify({**row, 'at': datetime.fromisoformat(row['at'])} for row in rows)
+    except (ValueError, KeyError, TypeError) as e:
+        raise UsageError(f'{place} is no export of the audit chain: {e!r}; expected lines of JSON') from e
+    if not found.whole:
+        raise UsageError(
+            f'{place} was changed: {found.reason}; expected it as mlops-nb audit export wrote it'
+        )
+    return Witness(Head(found.rows, found.head), place)
+
+# %% ../nbs/lib/105_audit.ipynb #76a2590d
+def settings_in_force(
+    settings: Settings,
+) -> dict[str, Any]:  # name: value; without secrets and places
+    "What decides: roles, gates, models."
+    models = {
+        f'model {name}': {
+            key: value for key, value in vars(model).items() if key not in ('name', 'notebooks')
+        }
+        for name, model in settings.models.items()
+    }
+    sections = {
+        'roles': settings.roles,
+        'gates': settings.gates,
+        'drift': {'alpha': settings.alpha},
+        **models,
+    }
+    return {f'[{section}] {key}': value for section, keys in sections.items() for key, value in keys.items()}
+
+
+def note_settings(
+    connection: sa.Connection,  # of `store.begin()`
+    settings: Settings,
+) -> None:
+    "Write down the settings in force, if they are others than before."
+    current = json.loads(canonical_json(settings_in_force(settings)))
+    query = sa.select(audit.c.details).where(audit.c.subject == 'settings')
+    last = connection.scalar(query.order_by(audit.c.number.desc()).limit(1))
+    before = json.loads(last)['settings'] if last else {}
+    if current != before:
+        changed = sorted(key for key in {*current, *before} if current.get(key) != before.get(key))
+        details = {'settings': current, 'changed': changed, 'rules_hash': settings.rules_hash}
+        append(connection, 'settings', 'settings', details, who=settings.user)

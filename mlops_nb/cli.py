@@ -8,38 +8,34 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from .cli_audit import audit_app
 from .cli_exec import PairsCommand, execute
+from .cli_models import models_app
 from .cli_profile import profile_app
 from .cli_review import review_app
 from .cli_run import check, flow, resume, run
 from .cli_start import drift_app, new, welcome
-from .console import PASSED_ON, AsJson, Why, application, show, shown
+from .console import PASSED_ON, AsJson, application, joined, opened, show
 from .core import MlopsError, load_settings
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from mlops_nb.store import Store
-
 # %% auto #0
-__all__ = ['app', 'data_app', 'models_app', 'runs_app', 'opened', 'joined', 'list_runs', 'show_run', 'data_versions',
-           'data_changes', 'data_profile', 'data_lineage', 'list_models', 'show_model', 'promote_model',
-           'rollback_model', 'doctor', 'audit', 'tour', 'main']
+__all__ = ['app', 'data_app', 'runs_app', 'list_runs', 'show_run', 'data_versions', 'data_changes', 'data_profile',
+           'data_lineage', 'doctor', 'tour', 'main']
 
 # %% ../nbs/lib/725_cli.ipynb #e583ad6e
 app = application('The whole life of a machine-learning model, in notebooks. Start with: mlops-nb')
 data_app = application('Datasets and their versions. Example: mlops-nb data versions flights')
-models_app = application('Models, versions and aliases. Example: mlops-nb models list late')
 runs_app = application('Runs of flows and notebooks. Example: mlops-nb runs list')
 app.add_typer(drift_app, name='drift')
 app.add_typer(data_app, name='data')
 app.add_typer(profile_app, name='profile')
 app.add_typer(review_app, name='review')
 app.add_typer(models_app, name='models')
+app.add_typer(audit_app, name='audit')
 app.add_typer(runs_app, name='runs')
 app.callback(invoke_without_command=True, no_args_is_help=False)(welcome)
 app.command()(new)
@@ -48,22 +44,6 @@ app.command(context_settings=PASSED_ON)(run)
 app.command()(resume)
 app.command()(check)
 app.command('exec', cls=PairsCommand)(execute)
-
-# %% ../nbs/lib/725_cli.ipynb #608cf7d7
-def opened() -> Store:
-    "The store of the project that the command was typed in."
-    from mlops_nb.store import open_store
-
-    return open_store(load_settings())
-
-
-def joined(frame: pd.DataFrame, prefix: str) -> pd.Series[str]:
-    "The columns that start with a prefix, as one: 'month=6 depth=4'."
-    names = [name for name in frame.columns if name.startswith(prefix)]
-    return frame[names].apply(
-        lambda row: ' '.join(f'{n.removeprefix(prefix)}={shown(row[n])}' for n in names if row[n] == row[n]),
-        axis=1,
-    )
 
 # %% ../nbs/lib/725_cli.ipynb #bab54656
 @runs_app.command('list')
@@ -148,74 +128,6 @@ def data_lineage(node: str) -> None:
 
     print(trace(opened(), node))
 
-# %% ../nbs/lib/725_cli.ipynb #7f2b7c6f
-@models_app.command('list')
-def list_models(model: Annotated[str, typer.Argument()] = '', as_json: AsJson = False) -> None:
-    """The versions of a model with metrics, gates and aliases.
-
-    Example: mlops-nb models list late
-    """
-    from mlops_nb.registry import versions
-
-    store = opened()
-    name = store.settings.model(model or None).name
-    frame = versions(store, name)
-    if not as_json and not frame.empty:
-        wide = frame
-        frame = wide[['model', 'version', 'aliases', 'gates', 'datasets', 'run']]
-        frame = frame.assign(created=wide['created_at'], metrics=joined(wide, 'metrics.'))
-    show(frame, as_json=as_json, empty='No versions yet: mlops-nb flow train run')
-
-# %% ../nbs/lib/725_cli.ipynb #29a3e0b3
-@models_app.command('show')
-def show_model(spec: str) -> None:
-    """A model version's gates, metrics and lineage.
-
-    Example: mlops-nb models show late@champion
-    """
-    from mlops_nb.lineage import trace
-    from mlops_nb.registry import load_version
-
-    store = opened()
-    version = load_version(store, spec)
-    for gate in version.gates:
-        print(gate)
-    print('\n'.join(f'{name:30} {value:.4g}' for name, value in sorted(version.metrics.items())))
-    print(trace(store, f'model:{version.model}@{version.version}'))
-
-# %% ../nbs/lib/725_cli.ipynb #f908b028
-@models_app.command('promote')
-def promote_model(
-    spec: str,
-    alias: str,
-    why: Annotated[str, typer.Option(help='The reason, for the audit chain.')] = 'no reason given',
-) -> None:
-    """Point an alias at a version that passed its gates.
-
-    Example: mlops-nb models promote late@2 champion --why "better on the last three months"
-    """
-    from mlops_nb.registry import promote
-
-    store = opened()
-    move = promote(store, spec, alias, why=why)
-    if move.previous is None:
-        print(f'{spec} is now {alias}. Next: mlops-nb flow score run')
-    else:
-        print(f'{spec} is now {alias}. To go back: mlops-nb models rollback {move.model} {alias} --why "..."')
-
-# %% ../nbs/lib/725_cli.ipynb #5fb81ba6
-@models_app.command('rollback')
-def rollback_model(model: str, alias: str, why: Why) -> None:
-    """Point an alias back at the version before.
-
-    Example: mlops-nb models rollback late champion --why "worse on weekends"
-    """
-    from mlops_nb.registry import rollback
-
-    store = opened()
-    move = rollback(store, model, alias, why=why)
-    print(f'{model}@{move.version} is {alias} again')
-
 # %% ../nbs/lib/725_cli.ipynb #ff59bc87
 @app.command()
 def doctor(collect: bool = False) -> None:
@@ -225,14 +137,16 @@ def doctor(collect: bool = False) -> None:
     """
     from mlops_nb.audit import verify
     from mlops_nb.exports import stale_exports
+    from mlops_nb.registry import faults as registry_faults
     from mlops_nb.store import check as check_store, collect as collect_files
 
     store = opened()
     found = check_store(store)
     faults = [str(one) for one in found if one.is_fault]
     chain = verify(store)
-    if chain.broken_at is not None:
-        faults.append(f'the audit chain is broken at entry {chain.broken_at}: somebody changed the table')
+    if not chain.whole:
+        faults.append(f'the audit chain is broken: {chain.reason}. Next: mlops-nb audit verify')
+    faults += registry_faults(store)
     faults += [str(stale) for stale in stale_exports(store.settings.root)]
     print(f'project {store.settings.root.name}, store {store.settings.store_url}, user {store.settings.user}')
     print(f'audit chain: {chain.rows} entries, head {chain.head[:12] or "none"}')
@@ -243,26 +157,6 @@ def doctor(collect: bool = False) -> None:
         print(f'{unnamed} files that nothing names: mlops-nb doctor --collect removes them')
     print('\n'.join(faults) if faults else 'clean')
     raise typer.Exit(1 if faults else 0)
-
-# %% ../nbs/lib/725_cli.ipynb #897024e5
-@app.command()
-def audit(limit: int = 20, as_json: AsJson = False) -> None:
-    """The latest entries of the audit chain: who did what, when, and why.
-
-    Example: mlops-nb audit --limit 5
-    """
-    import pandas as pd
-
-    from mlops_nb.audit import entries
-
-    rows = [
-        {
-            **{name: getattr(e, name) for name in ('number', 'at', 'who', 'action', 'subject')},
-            'details': str(e.details),
-        }
-        for e in entries(opened())[-limit:]
-    ]
-    show(pd.DataFrame(rows), as_json=as_json, empty='Nothing has been changed yet')
 
 # %% ../nbs/lib/725_cli.ipynb #5af9c6be
 @app.command()

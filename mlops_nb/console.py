@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .core import load_settings
+
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mlops_nb.store import Store
+
 # %% auto #0
-__all__ = ['AsJson', 'Why', 'PASSED_ON', 'application', 'show', 'shown']
+__all__ = ['AsJson', 'Why', 'PASSED_ON', 'application', 'show', 'shown', 'opened', 'joined']
 
 # %% ../nbs/lib/700_console.ipynb #bacf32f2
 def application(text: str) -> typer.Typer:
@@ -64,3 +68,19 @@ def shown(value: Any) -> str:
         local = datetime.astimezone(value) if value.tzinfo else value  # pandas' own wants to know the zone
         return f'{local:%Y-%m-%d %H:%M}'
     return '' if value is None else str(value)
+
+# %% ../nbs/lib/700_console.ipynb #608cf7d7
+def opened() -> Store:
+    "The store of the project that the command was typed in."
+    from mlops_nb.store import open_store
+
+    return open_store(load_settings())
+
+
+def joined(frame: pd.DataFrame, prefix: str) -> pd.Series[str]:
+    "The columns that start with a prefix, as one: 'month=6 depth=4'."
+    names = [name for name in frame.columns if name.startswith(prefix)]
+    return frame[names].apply(
+        lambda row: ' '.join(f'{n.removeprefix(prefix)}={shown(row[n])}' for n in names if row[n] == row[n]),
+        axis=1,
+    )

@@ -17,12 +17,14 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+from .rule import MisreadError, Rule, parse_rule
+
 # %% auto #0
-__all__ = ['WRITE_POINTS', 'MODEL_KEYS', 'STEPS', 'GATE_RULE', 'MlopsError', 'UsageError', 'SettingsError', 'NotFoundError',
+__all__ = ['WRITE_POINTS', 'MODEL_KEYS', 'RULES', 'STEPS', 'MlopsError', 'UsageError', 'SettingsError', 'NotFoundError',
            'ContractError', 'CorruptError', 'ConflictError', 'RefusedError', 'NotebookError', 'StoreError', 'suggest',
            'choices', 'sha256', 'sha256_file', 'canonical_json', 'now', 'shipped', 'write_point', 'find_root', 'Entry',
            'read_entries', 'check_names', 'override', 'ModelSettings', 'read_model', 'login_name', 'Alarms',
-           'read_alarms', 'Settings', 'load_settings', 'allowed']
+           'read_alarms', 'Settings', 'read_rule', 'load_settings', 'allowed']
 
 # %% ../nbs/lib/000_core.ipynb #c32be850
 class MlopsError(Exception):
@@ -243,7 +245,11 @@ def read_entries(
     }
 
 # %% ../nbs/lib/000_core.ipynb #5ec138bc
-MODEL_KEYS = 'dataset', 'label', 'score_column', 'event_time', 'key', 'window', 'reference', 'gates'
+MODEL_KEYS = (
+    'dataset', 'label', 'score_column', 'event_time', 'key', 'window', 'reference', 'gates', 'approval',
+    'trusted',
+)  # fmt: skip
+RULES = 'gates', 'approval', 'trusted'  # what the environment must not change
 STEPS = 'ingest', 'features', 'train', 'validate', 'score', 'drift', 'performance'
 
 
@@ -291,7 +297,7 @@ def override(
         _variable(section, key): (section, key)
         for section in entries
         for key in (MODEL_KEYS if section.startswith('model ') else entries[section])
-        if key != 'gates' and section not in ('roles', 'gates')
+        if key not in RULES and section not in ('roles', 'gates')
     }
     for name in sorted(environment):
         if name in known:
@@ -320,6 +326,8 @@ class ModelSettings:
     window: int  # how many batches it trains on
     reference: int  # how many of them stand for normal
     gates: tuple[str, ...]  # what a version must pass, names from [gates]
+    approval: tuple[str, ...] = ()  # aliases that move only when a second person approves; '*': all
+    trusted: tuple[str, ...] = ()  # import paths of others' types that a model file may hold
 
     def notebook(self, step: str) -> Path:
         "The notebook bound to a step; raises NotFoundError."
@@ -380,6 +388,7 @@ def read_model(
         window,
         reference,
         wanted,
+        *(section[key].names() if key in section else () for key in ('approval', 'trusted')),
     )
 
 # %% ../nbs/lib/000_core.ipynb #a8ebe3b3
@@ -433,7 +442,7 @@ class Settings:
     roles: Mapping[str, tuple[str, ...]]  # role: user names, or '*'
     gates: Mapping[str, str]  # name: rule
     models: Mapping[str, ModelSettings]
-    rules_hash: str  # SHA-256 of roles and gates
+    rules_hash: str  # SHA-256 of roles, gates, approvals and trusted types
     notebook_timeout: float = 0  # seconds that all cells may take, 0: no limit
     grace: float = 10  # seconds until a cell that ignores its limit is the end of its process
     output_limit: int = 20_000_000  # bytes of output that a cell keeps, 0: any number
@@ -474,14 +483,25 @@ def _places(entries: Mapping[str, Mapping[str, Entry]], root: Path) -> tuple[str
     return store, catalogue.value
 
 # %% ../nbs/lib/000_core.ipynb #425d48a7
-GATE_RULE = r'([A-Za-z_][\w.]*)\s*(>=|<=|>|<)\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)'
+def read_rule(
+    sentence: str,  # 'roc_auc >= 0.7'
+    *,
+    place: str = '',  # where it stands, for the message
+) -> Rule:  # raises SettingsError
+    "The rule that a gate's sentence says."
+    try:
+        return parse_rule(sentence)
+    except MisreadError as e:
+        expected = (
+            f'expected one of {", ".join(e.allowed)}.' if len(e.allowed) > 1 else f'expected {e.allowed[0]}.'
+        )
+        raise SettingsError(f'{place}{e}; {expected}{suggest(e.word, e.names)}') from None
 
-
+# %% ../nbs/lib/000_core.ipynb #5d1c60aa
 def _rules(entries: Mapping[str, Mapping[str, Entry]]) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
     "Roles and gates, checked."
     for entry in entries['gates'].values():
-        if not re.fullmatch(GATE_RULE, entry.value):
-            raise entry.error('METRIC >= NUMBER (or <=, >, <)')
+        read_rule(entry.value, place=f'{entry.origin}: [gates] {entry.key} is {entry.value!r}: ')
     return (
         {role: entry.names() for role, entry in entries['roles'].items()},
         {name: entry.value for name, entry in entries['gates'].items()},
@@ -506,7 +526,8 @@ def load_settings(
     }
     notebook = entries['notebook']
     engine = notebook['engine'].choice('in-process', 'kernel')
-    rules = {'roles': roles, 'gates': gates, 'models': {name: model.gates for name, model in models.items()}}
+    of_models = {name: {key: getattr(model, key) for key in RULES} for name, model in models.items()}
+    rules = {'roles': roles, 'gates': gates, 'models': of_models}
     return Settings(
         root,
         *_places(entries, root),

@@ -41,6 +41,7 @@ from .step import Context, attached, code_cells, mentioned, read_context, write_
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mlops_nb.audit import Witness
     from mlops_nb.store import Store
 
 _all_ = ['FlowSpec', 'step']
@@ -48,9 +49,9 @@ _all_ = ['FlowSpec', 'step']
 # %% auto #0
 __all__ = ['PACKED', 'LEFT_OUT', 'REMOTE', 'StepFailed', 'reported', 'find_notebook', 'NotebookParameter', 'pinned',
            'add_parameters', 'filled', 'package_files', 'FlowArtifacts', 'tell', 'holder', 'run_step', 'keep_notebooks',
-           'perform', 'notebook', 'refuse_remote', 'look_into', 'all_runs', 'run_status', 'run_parameters',
-           'run_metrics', 'used_datasets', 'runs', 'PastArtifacts', 'past_artifacts', 'executed_notebooks', 'FlowSpec',
-           'step']
+           'noted_head', 'run_witnesses', 'perform', 'notebook', 'refuse_remote', 'look_into', 'all_runs', 'run_status',
+           'run_parameters', 'run_metrics', 'used_datasets', 'runs', 'PastArtifacts', 'past_artifacts',
+           'executed_notebooks', 'FlowSpec', 'step']
 
 # %% ../nbs/lib/510_flow.ipynb #e7af4d5b
 class StepFailed(MetaflowException):  # type: ignore[misc]
@@ -269,6 +270,33 @@ def keep_notebooks(
         link(connection, f'run:{run}', f'notebook:{digests[0]}', f'executed {path}')
     return digests[1]
 
+# %% ../nbs/lib/510_flow.ipynb #cc6dd18e
+def noted_head(
+    store: Store,
+) -> str:  # '12:5f1c…'
+    "Note the settings in force; the head of the audit chain."
+    from mlops_nb.audit import head, note_settings
+
+    with store.begin() as connection:
+        note_settings(connection, store.settings)
+        return str(head(connection))
+
+
+def run_witnesses(
+    settings: Settings,
+    limit: int = 200,  # the latest runs
+) -> list[Witness]:
+    "The heads of the audit chain that the project's runs have kept."
+    from mlops_nb.audit import Witness, read_head
+
+    found = []
+    for run in all_runs(settings)[:limit]:
+        tasks = (task for one_step in run.steps() for task in one_step)
+        kept = next((task['audit_head'].data for task in tasks if 'audit_head' in task), None)
+        if kept:
+            found.append(Witness(read_head(kept), f'the run {run.pathspec}'))
+    return found
+
 # %% ../nbs/lib/510_flow.ipynb #fa21075c
 def perform(decorator: notebook, step_name: str, flow: FlowSpec, inputs: Any) -> None:
     "Run a decorated step's notebook and set what it saved on the flow."
@@ -291,6 +319,7 @@ def perform(decorator: notebook, step_name: str, flow: FlowSpec, inputs: Any) ->
     with collector_paused():
         executed = execution.to_bytes()
         flow.executed_notebook = keep_notebooks(store, context.run, notebook=source, executed=executed)
+        flow.audit_head = noted_head(store)
         title, go_on = f'{current.pathspec}: {source.path.name}', os.environ.get(GO_ON, '')
         save_card(flow, card_page(execution, title, go_on=go_on))
     if execution.error:

@@ -14,8 +14,9 @@ import secrets
 import shutil
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -30,7 +31,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['NO_KERNEL', 'Held', 'held_folder', 'locked', 'is_alive', 'all_held', 'forget_dead', 'find_held', 'publish',
-           'descriptors_kept', 'kernel_of', 'taken_back', 'wait_as_kernel', 'how_to_go_on', 'Holder', 'noted']
+           'descriptors_kept', 'heard_to_the_end', 'kernel_of', 'taken_back', 'wait_as_kernel', 'how_to_go_on',
+           'Holder', 'noted']
 
 # %% ../nbs/lib/420_hold.ipynb #004c4fa4
 @dataclass(frozen=True)
@@ -146,13 +148,32 @@ def descriptors_kept() -> Iterator[None]:
     try:
         yield
     finally:
-        for stream in sys.stdout, sys.stderr:
-            if stream not in streams:
-                stream.close()
         for fd, copy in saved.items():
             os.dup2(copy, fd)
             os.close(copy)
         sys.stdin, sys.stdout, sys.stderr, sys.displayhook = streams
+
+# %% ../nbs/lib/420_hold.ipynb #7be14c02
+@contextmanager
+def heard_to_the_end(app: Any) -> Iterator[None]:  # IPKernelApp
+    "When a kernel is closed, no thread is in the middle of publishing."
+    lock, closed, publish = threading.RLock(), threading.Event(), app.iopub_thread.schedule
+
+    def schedule(event: Callable[[], None]) -> None:
+        with lock:
+            if not closed.is_set():
+                publish(event)
+
+    app.iopub_thread.schedule = schedule
+    try:
+        yield
+    finally:
+        for thread in app.control_thread, app.shell_channel_thread:
+            thread.stop()
+            thread.join()
+        closed.set()
+        with lock:  # once whoever is in the middle is through
+            pass
 
 # %% ../nbs/lib/420_hold.ipynb #6cfde607
 @contextmanager
@@ -162,6 +183,7 @@ def kernel_of(
     own: Path,  # connection file, not there yet; its folder's path is short
 ) -> Iterator[Any]:  # IPKernelApp
     "A kernel with the namespace of a notebook that runs in this process."
+    from ipykernel.ipkernel import IPythonKernel
     from ipykernel.kernelapp import IPKernelApp
     from ipykernel.zmqshell import ZMQInteractiveShell
 
@@ -169,7 +191,9 @@ def kernel_of(
 
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    with descriptors_kept(), as_instance(ZMQInteractiveShell, None), as_instance(IPKernelApp, None):
+    with descriptors_kept(), ExitStack() as stack:
+        for single in ZMQInteractiveShell, IPythonKernel, IPKernelApp:
+            stack.enter_context(as_instance(single, None))
         app: Any = IPKernelApp.instance()
         sockets = ['--transport=ipc', f'--ip={own.with_suffix("")}']
         app.initialize([f'--f={own}', *sockets, '--log-level=CRITICAL', '--HistoryManager.enabled=False'])
@@ -180,7 +204,8 @@ def kernel_of(
         if 'matplotlib' in sys.modules:
             draw_inline(app.shell)
         try:
-            yield app
+            with heard_to_the_end(app):
+                yield app
         finally:
             runner.shell.execution_count = app.shell.execution_count
             for at_exit in app.shell.atexit_operations, app.cleanup_connection_file, app.close:
@@ -212,12 +237,14 @@ def wait_as_kernel(
     "Be a kernel until it is shut down, or the time is over."
     connection = Path(note.connection)
     with os.fdopen(os.dup(1), 'w') as terminal, kernel_of(runner, own=own) as app:
+        app.kernel.start()  # before anybody can find it
         publish(own, connection)
         print(text, file=terminal, flush=True)
         loop = asyncio.get_event_loop()
         loop.call_later(seconds, loop.stop)
         try:
-            app.start()
+            with suppress(KeyboardInterrupt):
+                loop.run_forever()
         finally:
             connection.unlink(missing_ok=True)
 

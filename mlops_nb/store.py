@@ -98,6 +98,7 @@ model_version = sa.Table(
     *(sa.Column(name, sa.JSON, nullable=False) for name in ('metrics', 'gates', 'datasets')),
     sa.Column('run', sa.Text), _time(), _text('created_by'),
     sa.Column('environment', sa.JSON, nullable=False),
+    *(sa.Column(name, sa.Text) for name in ('record', 'card')),
     sa.UniqueConstraint('model', 'run', name='model_run'),
 )  # fmt: skip
 metric = sa.Table(
@@ -351,7 +352,7 @@ class Store(Files):
             yield connection
 
 # %% ../nbs/lib/100_store.ipynb #d441dd4f
-FORMAT = '0002_review'
+FORMAT = '0003_review'
 
 
 def found_format(

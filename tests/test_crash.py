@@ -8,10 +8,12 @@ to `CALLS`: what has to be there before, the call, and the write points that it 
 from __future__ import annotations
 
 import functools
+import os
 import re
 import shutil
+import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from processes import run
 
 from mlops_nb.audit import verify
 from mlops_nb.core import WRITE_POINTS, load_settings
+from mlops_nb.registry import faults
 from mlops_nb.store import Instant, Store, check, collect, file, metadata, name_file, open_store
 
 FILE = tuple(point for point in WRITE_POINTS if point.startswith('file.'))
@@ -56,6 +59,37 @@ def promote_it(store: Store) -> None:
     from mlops_nb.registry import promote
 
     promote(store, 'late@1', 'champion', why='the first')
+
+
+def second_person(store: Store) -> None:
+    "From now on somebody else has to approve."
+    path = store.settings.root / 'settings.ini'
+    path.write_text(path.read_text() + 'approval = champion\n')
+
+
+def a_version_and_a_second_person(store: Store) -> None:
+    register_a_model(store)
+    second_person(store)
+
+
+def asked_for(store: Store) -> None:
+    a_version_and_a_second_person(store)
+    promote_it(open_store(load_settings(store.settings.root)))
+
+
+def approve_it(store: Store) -> None:
+    from mlops_nb.registry import approve
+
+    approve(store, 'late@1', 'champion', why='checked', settings=replace(store.settings, user='grace'))
+
+
+def reject_it(store: Store) -> None:
+    from mlops_nb.registry import reject, requests
+
+    if requests(store, 'late', 'champion'):
+        reject(
+            store, 'late@1', 'champion', why='too few rows', settings=replace(store.settings, user='grace')
+        )
 
 
 def two_champions(store: Store) -> None:
@@ -127,6 +161,9 @@ CALLS = {
     'put and name': Call(nothing, keep_a_file, FILE + COMMIT),
     'register': Call(nothing, register_a_model, FILE + COMMIT),
     'promote': Call(register_a_model, promote_it, COMMIT),
+    'ask for approval': Call(a_version_and_a_second_person, promote_it, COMMIT),
+    'approve': Call(asked_for, approve_it, COMMIT),
+    'reject': Call(asked_for, reject_it, COMMIT),
     'rollback': Call(two_champions, go_back, COMMIT),
     'commit a first batch': Call(nothing, commit_january, FILE + COMMIT),
     'commit a second batch': Call(commit_january, commit_february, FILE + COMMIT),
@@ -143,10 +180,11 @@ def _open_and(call: Callable[[Store], None], root: Path) -> None:
 
 def said(store: Store) -> dict[str, list[str]]:
     "What the catalogue says, without times and hashes; two files of one model differ in a few bytes."
+    differ = file.c.kind.in_(('model', 'record', 'card'))
     volatile = 'hash', 'previous', 'bytes'
     rows = {}
     with store.read() as connection:
-        models = '|'.join(connection.scalars(sa.select(file.c.digest).where(file.c.kind == 'model'))) or '$'
+        models = '|'.join(connection.scalars(sa.select(file.c.digest).where(differ))) or '$'
         for name, table in metadata.tables.items():
             columns = [c for c in table.columns if not isinstance(c.type, Instant) and c.name not in volatile]
             found = (str(tuple(row)) for row in connection.execute(sa.select(*columns)))
@@ -191,7 +229,38 @@ def test_a_call_killed_at_a_write_point_is_finished_by_calling_again(
     store = open_store(load_settings(root))
     assert said(store) == prepared(name).after
     assert not [finding for finding in check(store) if finding.is_fault]
-    assert verify(store).broken_at is None
+    assert verify(store).whole and faults(store) == []
+    collect(store, grace=0)
+    assert check(store) == []
+
+
+def _die_at(call: Callable[[Store], None], root: Path, point: str, turn: int) -> None:
+    "Call, and die when a point is passed for the nth time."
+    from mlops_nb import store
+
+    passed = []
+
+    def counted(name: str) -> None:
+        passed.append(name)
+        if passed.count(point) == turn:
+            os.killpg(0, signal.SIGKILL)
+
+    opened = open_store(load_settings(root))
+    store.write_point = counted
+    call(opened)
+
+
+@pytest.mark.parametrize('point', ['file.temporary', 'file.kept'])
+@pytest.mark.parametrize('turn', [2, 3, 4], ids=['the code', 'the record', 'the card'])
+def test_registering_killed_at_any_of_its_files_is_finished_by_calling_again(
+    point: str, turn: int, prepared: Callable[[str], Prepared], tmp_path: Path
+) -> None:
+    root = shutil.copytree(prepared('register').folder, tmp_path / 'project')
+    assert run(_die_at, register_a_model, root, point, turn) == -9
+    assert run(_open_and, register_a_model, root) == 0
+    store = open_store(load_settings(root))
+    assert said(store) == prepared('register').after
+    assert faults(store) == [] and verify(store).whole
     collect(store, grace=0)
     assert check(store) == []
 

@@ -26,7 +26,16 @@ from mlops_nb.core import (
     load_settings,
 )
 from mlops_nb.gates import evaluate
-from mlops_nb.registry import ModelVersion, failed_gates, load_version, promote, register, rollback, versions
+from mlops_nb.registry import (
+    ModelVersion,
+    failed_gates,
+    faults,
+    load_version,
+    promote,
+    register,
+    rollback,
+    versions,
+)
 from mlops_nb.store import Store, check, open_store
 
 
@@ -154,7 +163,7 @@ def test_each_move_is_in_the_audit_chain_with_who_why_and_under_which_rules(stor
     last = entries(store, 'model:late@champion')[-1]
     rules = store.settings.rules_hash
     assert (last.who, last.action) == ('grace', 'promote')
-    assert last.details == {'from': 1, 'to': 2, 'why': 'better', 'rules_hash': rules}
+    assert last.details == {'from': 1, 'to': 2, 'why': 'better', 'rules_hash': rules, 'revision': 2}
 
 
 def test_an_alias_that_was_moved_by_nobody_can_not_go_back(store: Store) -> None:
@@ -179,10 +188,11 @@ def _registrations_add_up(settings: Settings, processes: int, times: int) -> Non
     store = open_store(settings)
     made = race(_register, settings.root, times, processes=processes)
     assert sorted(version for mine in made for version in mine) == list(range(1, processes * times + 1))
-    assert len(versions(store, 'late')) == processes * times
+    assert len(versions(store, 'late', limit=None)) == processes * times
     assert check(store) == []
     chain = verify(store)
-    assert (chain.rows, chain.broken_at) == (processes * times, None)
+    assert (chain.rows, chain.whole) == (processes * times + 1, True)  # and the settings, once
+    assert faults(store) == []
 
 
 def test_processes_that_register_at_once_get_different_versions(settings: Settings) -> None:  # noqa: F811
@@ -201,7 +211,7 @@ def _register_the_same(number: int, root: Path) -> int:
 def test_processes_that_register_for_one_run_make_one_version(settings: Settings) -> None:  # noqa: F811
     store = open_store(settings)
     assert race(_register_the_same, settings.root, processes=4) == [1] * 4
-    assert len(versions(store, 'late')) == len(entries(store)) == 1
+    assert len(versions(store, 'late')) == len(entries(store, 'model:late@1')) == 1
 
 
 def _promote(number: int, root: Path, times: int) -> list[tuple[int | None, int, int]]:

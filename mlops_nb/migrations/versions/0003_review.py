@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = '0002_review'
-down_revision = '0001'
+revision = '0003_review'
+down_revision = '0002_registry'
 branch_labels = None
 depends_on = None
 
