@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from itertools import pairwise
 from typing import Final
@@ -16,8 +16,8 @@ from .figures import compact, label, percent
 from .verdict import TrendLine
 
 # %% auto #0
-__all__ = ['WIDTH', 'MOST_BARS', 'SPARK_WIDTH', 'SPARK_HEIGHT', 'canvas', 'text', 'path', 'stairs', 'densities', 'bars',
-           'overlay_svg', 'written', 'normal_words', 'runs', 'Scale', 'scale_of', 'trend_svg', 'spark_svg']
+__all__ = ['WIDTH', 'MOST_BARS', 'MOST_BATCHES', 'SPARK_WIDTH', 'SPARK_HEIGHT', 'canvas', 'text', 'path', 'stairs', 'densities',
+           'bars', 'overlay_svg', 'written', 'normal_words', 'runs', 'Scale', 'scale_of', 'trend_svg', 'spark_svg']
 
 # %% ../nbs/lib/350_drawing.ipynb #b691fdd9
 WIDTH: Final = 320  # of a drawing; as many pixels on a narrow phone, so that its letters can be read there
@@ -43,10 +43,10 @@ def text(x: float, y: float, words: str, *, end: bool = False, name: str = '') -
     return f'<text x="{x:g}" y="{y:g}"{look}>{escape(words)}</text>'
 
 
-def path(points: Sequence[tuple[float, float]], name: str, *, closed: bool = False) -> str:  # SVG
+def path(points: Sequence[tuple[float, float]], name: str) -> str:  # SVG
     "A line through points."
     steps = ' '.join(f'{x:.1f},{y:.1f}' for x, y in points)
-    return f'<path class="{name}" d="M{steps}{"Z" if closed else ""}"/>' if points else ''
+    return f'<path class="{name}" d="M{steps}"/>' if points else ''
 
 # %% ../nbs/lib/350_drawing.ipynb #c698733c
 def stairs(
@@ -55,15 +55,20 @@ def stairs(
     *,
     top: float,  # the height that fills the box
     box: tuple[float, float, float, float],  # left, top, width, height
-) -> list[tuple[float, float]]:  # from the left end of the base line to its right end
+    digits: int = 1,  # of a coordinate
+) -> str:  # the steps of a path, from the left end of the base line to its right end
     "The outline of a histogram."
     left, above, width, height = box
     span = edges[-1] - edges[0] or 1.0
-    x = [left + width * (edge - edges[0]) / span for edge in edges]
-    heights = [min(1.0, share / top) if top else 0.0 for share in shares]
-    y = [above + height * (1 - tall) for tall in heights]
-    corners = [(at, tall) for (a, b), tall in zip(pairwise(x), y, strict=True) for at in (a, b)]
-    return [(x[0], above + height), *corners, (x[-1], above + height)]
+
+    def at(value: float) -> str:
+        return f'{value:.{digits}f}'.removesuffix('.0')
+
+    steps = [f'M{at(left)},{at(above + height)}']
+    for share, end in zip(shares, edges[1:], strict=True):
+        tall = min(1.0, share / top) if top else 0.0
+        steps.append(f'V{at(above + height * (1 - tall))}H{at(left + width * (end - edges[0]) / span)}')
+    return ''.join([*steps, f'V{at(above + height)}'])
 
 
 def densities(shares: Sequence[float], edges: Sequence[float]) -> list[float]:
@@ -83,8 +88,8 @@ def _numbers(picture: Picture, title: str) -> str:
     top = min(peaks[-1], 2 * peaks[-2]) if len(peaks) > 2 else peaks[-1]
     box = (0.0, 4.0, float(WIDTH), 92.0)
     parts = [
-        path(stairs(old, edges, top=top, box=box), 'mnb-ref', closed=True),
-        path(stairs(new, edges, top=top, box=box), 'mnb-now'),
+        f'<path class="mnb-ref" d="{stairs(old, edges, top=top, box=box)}Z"/>',
+        f'<path class="mnb-now" d="{stairs(new, edges, top=top, box=box)}"/>',
         path([(0, 96), (WIDTH, 96)], 'mnb-axis'),
         text(0, 110, compact(edges[0])),
         f'<text x="{WIDTH / 2:g}" y="110" text-anchor="middle">{compact((edges[0] + edges[-1]) / 2)}</text>',
@@ -185,6 +190,9 @@ def scale_of(trend: TrendLine) -> Scale:
     return Scale(low, high, len(trend.values))
 
 # %% ../nbs/lib/350_drawing.ipynb #42d78db0
+MOST_BATCHES: Final = 120  # that a trend shows, the latest
+
+
 def trend_svg(
     trend: TrendLine,
     batches: Sequence[str],  # as many as there are values
@@ -194,7 +202,10 @@ def trend_svg(
     alarm: bool = False,  # whether the last batch is out of order
 ) -> str:  # SVG; '' where there is nothing to draw
     "A figure of a column over the batches, with what is normal."
-    if sum(value is not None for value in trend.values) < 2 or len(batches) != len(trend.values):
+    if len(batches) != len(trend.values):
+        return ''
+    trend, batches = replace(trend, values=trend.values[-MOST_BATCHES:]), batches[-MOST_BATCHES:]
+    if sum(value is not None for value in trend.values) < 2:
         return ''
     scale, parts = scale_of(trend), list[str]()
     if trend.low is not None and trend.high is not None:
@@ -206,7 +217,9 @@ def trend_svg(
     for run in runs(trend.values):
         parts.append(path([(scale.x(place), scale.y(value)) for place, value in run], 'mnb-line'))
         parts += [
-            f'<circle class="mnb-point" cx="{scale.x(p):.1f}" cy="{scale.y(v):.1f}" r="1.8"/>' for p, v in run
+            f'<circle class="mnb-point" cx="{scale.x(p):.1f}" cy="{scale.y(v):.1f}" r="1.8"/>'
+            for p, v in run
+            if scale.count <= 40 or len(run) == 1
         ]
     if trend.values[-1] is not None:
         x, y = scale.x(scale.count - 1), scale.y(trend.values[-1])
@@ -215,7 +228,7 @@ def trend_svg(
     return canvas(parts, title=title, height=114)
 
 # %% ../nbs/lib/350_drawing.ipynb #21baef55
-SPARK_WIDTH, SPARK_HEIGHT = 72, 20
+SPARK_WIDTH, SPARK_HEIGHT = 144, 40  # twice what is shown, so that whole numbers are fine enough
 
 
 def spark_svg(
@@ -226,9 +239,9 @@ def spark_svg(
         return ''
     old = picture.reference or [0.0] * len(picture.batch)
     edges = [float(i) for i in range(len(picture.batch) + 1)]
-    top, box = max(*old, *picture.batch), (0.0, 1.0, float(SPARK_WIDTH), SPARK_HEIGHT - 2.0)
-    was, now = (stairs(shares, edges, top=top, box=box) for shares in (old, picture.batch))
-    parts = path(was, 'mnb-ref', closed=True) + path(now, 'mnb-now')
+    top, box = max(*old, *picture.batch), (0.0, 2.0, float(SPARK_WIDTH), SPARK_HEIGHT - 4.0)
+    was, now = (stairs(shares, edges, top=top, box=box, digits=0) for shares in (old, picture.batch))
+    parts = f'<path class="mnb-ref" d="{was}Z"/><path class="mnb-now" d="{now}"/>'
     return (
         f'<svg class="mnb-spark" viewBox="0 0 {SPARK_WIDTH} {SPARK_HEIGHT}" aria-hidden="true">{parts}</svg>'
     )

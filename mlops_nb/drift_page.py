@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from .drawing import normal_words, overlay_svg, spark_svg, trend_svg
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 # %% auto #0
-__all__ = ['MOST_DETAILED', 'MOST_LISTED', 'MOST_LINES', 'LONGEST', 'Row', 'page_row', 'place', 'Detail', 'detail', 'Command',
-           'told_in_full', 'drift_html', 'fragment']
+__all__ = ['MOST_DETAILED', 'MOST_LISTED', 'ROOM', 'LONGEST', 'Row', 'page_row', 'place', 'Detail', 'detail', 'Command', 'size',
+           'fitting', 'told_in_full', 'drift_html', 'fragment']
 
 # %% ../nbs/lib/335_drift_page.ipynb #ade5429e
 MOST_DETAILED = 30  # columns that are told in full
 MOST_LISTED = 12  # lines of the table that are open; those that drifted always are
-MOST_LINES = 1000  # of the table, open or not
+ROOM = 900_000  # bytes for what grows with the data
 LONGEST = 240  # letters of a reason
 
 
@@ -92,7 +93,7 @@ def detail(column: ColumnDrift, batches: Sequence[str], *, anchor: str, part: st
     "A column with its pictures."
     name, trend = label(column.column, 80), column.trend
     since = column.onset.since if column.onset else ''
-    told = tuple(label(one.text, LONGEST) for one in column.findings[:6]) or (label(column.reason, LONGEST),)
+    told = tuple(label(one.text, LONGEST) for one in column.findings[:4]) or (label(column.reason, LONGEST),)
     over = overlay_svg(column.picture, title=f'{name}, batch over reference: {told[0]}')
     way = ''
     if trend:
@@ -112,6 +113,29 @@ class Command:
 
     line: str
     text: str
+
+# %% ../nbs/lib/335_drift_page.ipynb #ae1b86e3
+def size(*texts: str) -> int:
+    "Bytes of texts on a page, where `<` is four."
+    return sum(len(escape(text).encode()) for text in texts)
+
+
+def fitting(
+    columns: Sequence[ColumnDrift],
+    details: Sequence[Detail],
+) -> list[Row]:
+    "The lines of the table that there is room for."
+    room = ROOM - sum(
+        2000 + len(one.overlay) + len(one.trend) + size(one.name, *one.findings) for one in details
+    )
+    rows = list[Row]()
+    for i, column in enumerate(columns):
+        row = page_row(column, anchor=f'column-{i}' if place(column) < 3 and i < MOST_DETAILED else '')
+        room -= 400 + len(row.shape) + size(row.name, row.reason)
+        if room < 0:
+            break
+        rows.append(row)
+    return rows
 
 # %% ../nbs/lib/335_drift_page.ipynb #cad359a3
 def told_in_full(
@@ -138,10 +162,7 @@ def drift_html(
 ) -> str:  # a whole page
     "A comparison as a page."
     columns, details = sorted(drift.columns, key=place), told_in_full(drift)
-    rows = [
-        page_row(one, anchor=f'column-{i}' if place(one) < 3 and i < MOST_DETAILED else '')
-        for i, one in enumerate(columns[:MOST_LINES])
-    ]
+    rows = fitting(columns, details)
     opened, names = max(MOST_LISTED, sum(place(one) < 3 for one in columns)), drift.reference
     values = {'links': None, 'head': '', **values}
     return render(

@@ -88,12 +88,14 @@ def test_the_page_is_one_file_that_says_the_answer_first_and_what_to_do_last(sto
     assert_harmless(page)
     order = [
         '2 of 2 columns drifted in 2013-07: carrier and distance.',
-        'Columns',
+        'Is something wrong?',
+        'What changed',
+        'All columns',
         'Decisions',
         'mlops-nb review',
     ]
     assert [text.index(part) for part in order] == sorted(text.index(part) for part in order)
-    assert '<svg' in page[page.index('<h1>') : page.index('<h2>')]
+    assert '<svg' in page[page.index('What changed') : page.index('All columns')]
     for action in ACTIONS:
         assert f'mlops-nb review {action} late 2013-07' in text
 
