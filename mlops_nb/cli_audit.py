@@ -89,7 +89,7 @@ def _answer(found: Verification, faults: list[str]) -> str:
     "What the check found, in sentences."
     if found.whole and not faults:
         seen = (
-            f'{found.witnesses} heads kept elsewhere agree'
+            f'heads kept elsewhere that agree: {found.witnesses}'
             if found.witnesses
             else 'no head is kept elsewhere yet'
         )

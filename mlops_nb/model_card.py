@@ -81,7 +81,7 @@ def figure(
         return '–'
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    return f'{value:,}' if isinstance(value, int) or value.is_integer() else f'{value:,.4g}'
+    return f'{int(value):,}' if isinstance(value, int) or value.is_integer() else f'{value:,.4g}'
 
 
 def between(
@@ -135,7 +135,9 @@ def shown_table(
         return figure(row[at[name]]) + (f' ({inside})' if inside else '')
 
     rows = [[one(row, name) for name in columns] for row in kept['rows'][:MOST_ROWS]]
-    return {'title': title, 'columns': columns, 'rows': rows, 'left': max(0, len(kept['rows']) - MOST_ROWS)}
+    words = [n for n in columns if any(isinstance(row[at[n]], str) for row in kept['rows'])]
+    left = max(0, len(kept['rows']) - MOST_ROWS)
+    return {'title': title, 'columns': columns, 'rows': rows, 'words': words, 'left': left}
 
 # %% ../nbs/lib/445_model_card.ipynb #bbda31dd
 def answer(
@@ -147,8 +149,8 @@ def answer(
     if not gates:
         return f'{name} had no gate to pass'
     if failed:
-        return f'{name} did not pass {", ".join(failed)}'
-    return f'{name} passed its {len(gates)} gates' if len(gates) > 1 else f'{name} passed its gate'
+        return f'{name} did not pass {len(failed)} of {len(gates)} gates: {", ".join(failed)}'
+    return f'{name} passed its {f"{len(gates)} gates" if len(gates) > 1 else "gate"}'
 
 
 def verdict(
@@ -181,7 +183,11 @@ def _worst(gates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             numbers = one.get('value'), ends.get('low'), ends.get('high'), one['rows']
             rows.append([where, one['metric'], *numbers, one.get('note', '')])
         if rows:
-            found.append(shown_table(f'Slices of {gate["name"]}', {'columns': names, 'rows': rows}))
+            found.append(
+                shown_table(
+                    f'Slices that the gate {gate["name"]} looked at', {'columns': names, 'rows': rows}
+                )
+            )
     return found
 
 # %% ../nbs/lib/445_model_card.ipynb #ff9ea438

@@ -413,16 +413,19 @@ def save_profile(
 def list_profiles(
     store: Store,
     dataset: str | None = None,  # None: of all datasets
+    *,
+    limit: int | None = None,  # the newest ones; None: all
 ) -> pd.DataFrame:  # raises StoreError
     "The profiles that are kept: a row for each, by dataset and batch."
     import pandas as pd
 
     from mlops_nb.store import profile as saved
 
-    chosen = saved.select().order_by(*(saved.c[name] for name in ('dataset', 'role', 'model', 'batch')))
+    chosen = saved.select() if dataset is None else saved.select().where(saved.c.dataset == dataset)
     with store.read() as connection:
-        found = connection.execute(chosen if dataset is None else chosen.where(saved.c.dataset == dataset))
-        return pd.DataFrame(found.mappings().all(), columns=[column.name for column in saved.columns])
+        found = connection.execute(chosen.order_by(saved.c.created_at.desc()).limit(limit)).mappings().all()
+    frame = pd.DataFrame(found, columns=[column.name for column in saved.columns])
+    return frame.sort_values(['dataset', 'role', 'model', 'batch'], ignore_index=True)
 
 # %% ../nbs/lib/210_profile.ipynb #3be69248
 def load_profile(

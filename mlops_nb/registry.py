@@ -25,9 +25,12 @@ from .outcome import GateResult
 from .registration import register as register
 from .store import Store, alias as alias_table, get_alias, model_version, move_alias
 
+_all_ = ['ModelVersion', 'load_version', 'versions', 'register']
+
 # %% auto #0
 __all__ = ['MOVES', 'failed_gates', 'refuse_failed', 'Move', 'Request', 'needs_approval', 'requests', 'promote', 'refuse_author',
-           'approve', 'reject', 'rollback', 'alias_faults', 'faults']
+           'approve', 'reject', 'rollback', 'alias_faults', 'faults', 'ModelVersion', 'load_version', 'versions',
+           'register']
 
 # %% ../nbs/lib/410_registry.ipynb #ab741f39
 def failed_gates(
@@ -338,8 +341,9 @@ def _gaps(story: Iterable[Entry]) -> Iterator[str]:
         if entry.action not in MOVES:
             continue
         revision += 1
-        if entry.details['from'] != at or entry.details.get('revision', revision) != revision:
-            yield f'entry {entry.number} moved {entry.subject} from {entry.details["from"]}; expected {at}'
+        before = entry.details.get('from')
+        if before != at or entry.details.get('revision', revision) != revision:
+            yield f'entry {entry.number} moved {entry.subject} from {before}; expected {at}'
         at = entry.details['to']
 
 

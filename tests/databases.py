@@ -9,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,12 +29,13 @@ def _user() -> str:
     return 'postgres' if any(entry.pw_name == 'postgres' for entry in pwd.getpwall()) else 'nobody'
 
 
-@pytest.fixture(scope='session')
-def postgres() -> Iterator[str]:
-    "The URL of a PostgreSQL server of our own, on a socket in a folder that goes away again."
+@contextmanager
+def serving() -> Iterator[str | None]:
+    "A PostgreSQL server of our own, on a socket in a folder that goes away again; None: there is none here."
     initdb, server = _program('initdb'), _program('postgres')
     if not initdb or not server:
-        pytest.skip('no PostgreSQL server here: apt-get install postgresql')
+        yield None
+        return
     folder, user = Path(tempfile.mkdtemp()), _user()
     as_user = {'user': user} if os.getuid() == 0 else {}
     shutil.chown(folder, user)
@@ -54,12 +56,21 @@ def postgres() -> Iterator[str]:
             if 'ready to accept connections' in line:
                 break
         else:
-            pytest.fail(f'PostgreSQL did not start: {said}')
+            raise AssertionError(f'PostgreSQL did not start: {said}')
         yield f'postgresql://{user}@/NAME?host={folder}'
     finally:
         process.send_signal(signal.SIGINT)  # the fast shutdown: open connections are closed
         process.communicate()
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope='session')
+def postgres() -> Iterator[str]:
+    "The URL of a PostgreSQL server of our own."
+    with serving() as url:
+        if url is None:
+            pytest.skip('no PostgreSQL server here: apt-get install postgresql')
+        yield url
 
 
 @pytest.fixture(params=['sqlite', 'postgresql'])

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pytest
 from databases import new_project
 from hypothesis import given, settings, strategies as st
+from lightgbm import LGBMClassifier, LGBMRegressor
 from sklearn.base import BaseEstimator
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import make_column_transformer
@@ -66,6 +67,10 @@ def store(tmp_path: Path) -> Store:
         RandomForestClassifier(3),
         StackingClassifier([('line', LogisticRegression()), ('trees', RandomForestClassifier(3))]),
         TunedThresholdClassifierCV(LogisticRegression()),
+        LGBMClassifier(n_estimators=3, verbose=-1),
+        LGBMRegressor(n_estimators=3, verbose=-1),
+        GridSearchCV(LGBMClassifier(n_estimators=3, verbose=-1), {'num_leaves': [4, 8]}),
+        GridSearchCV(LogisticRegression(), {'C': [1, 2]}, scoring='roc_auc'),
     ],
     ids=lambda model: type(model).__name__,
 )

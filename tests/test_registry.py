@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import io
 import itertools
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import hypothesis
+import numpy as np
+import pandas as pd
 import pytest
 from databases import new_project, postgres, settings  # noqa: F401
+from hypothesis import given, strategies as st
 from processes import race
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
+from mlops_nb.artifact import dump_model, load_model
 from mlops_nb.audit import entries, verify
 from mlops_nb.core import (
     ConflictError,
+    ContractError,
     CorruptError,
     MlopsError,
     NotFoundError,
@@ -26,13 +43,18 @@ from mlops_nb.core import (
     load_settings,
 )
 from mlops_nb.gates import evaluate
+from mlops_nb.own_code import OwnTypes
 from mlops_nb.registry import (
     ModelVersion,
+    Move,
+    approve,
     failed_gates,
     faults,
     load_version,
     promote,
     register,
+    reject,
+    requests,
     rollback,
     versions,
 )
@@ -176,6 +198,110 @@ def test_an_alias_that_was_moved_by_nobody_can_not_go_back(store: Store) -> None
         rollback(store, 'late', 'champion', why='no')
 
 
+# --- a second person
+
+
+def as_(store: Store, user: str, **rules: object) -> Settings:
+    return replace(store.settings, user=user, **rules)
+
+
+def needing_approval(store: Store) -> Store:
+    path = store.settings.root / 'settings.ini'
+    path.write_text(path.read_text() + 'approval = champion\n')
+    return open_store(load_settings(store.settings.root))
+
+
+def test_an_alias_that_needs_a_second_person_moves_when_that_person_approves(settings: Settings) -> None:  # noqa: F811
+    store = needing_approval(open_store(settings))
+    train(store)
+    asked = promote(store, 'late@1', 'champion', why='better on weekends', settings=as_(store, 'grace'))
+    assert requests(store, 'late', 'champion') == [asked]
+    with pytest.raises(NotFoundError):
+        load_version(store, 'late@champion')
+    move = approve(store, 'late@1', 'champion', why='checked', settings=as_(store, 'edith'))
+    assert move == Move('late', 'champion', 1, None, 1) and requests(store, 'late', 'champion') == []
+    last = entries(store, 'model:late@champion')[-1]
+    assert (last.who, last.action, last.details['asked_by']) == ('edith', 'approve', 'grace')
+    assert (last.details['why'], last.details['asked_why']) == ('checked', 'better on weekends')
+    assert faults(store) == [] and verify(store).whole
+
+
+@pytest.mark.parametrize(
+    ('user', 'refused'),
+    [('ada', 'ada registered it'), ('grace', 'grace asked for it'), ('eve', 'eve may not approve')],
+)
+def test_who_asked_who_registered_and_who_may_not_do_not_approve(
+    store: Store, user: str, refused: str
+) -> None:
+    store = needing_approval(store)
+    roles = {**store.settings.roles, 'approve': ('ada', 'grace', 'edith')}
+    train(store)
+    promote(store, 'late@1', 'champion', why='the first', settings=as_(store, 'grace'))
+    before = entries(store)
+    with pytest.raises(RefusedError, match=refused):
+        approve(store, 'late@1', 'champion', why='fine', settings=as_(store, user, roles=roles))
+    assert entries(store) == before and len(requests(store, 'late', 'champion')) == 1
+
+
+def test_a_gate_made_stricter_holds_for_what_waits(store: Store) -> None:
+    store = needing_approval(store)
+    train(store, roc_auc=0.75)
+    promote(store, 'late@1', 'champion', why='the first')
+    stricter = as_(store, 'grace', gates={'good': 'roc_auc >= 0.8'})
+    with pytest.raises(RefusedError, match=r'roc_auc >= 0.8'):
+        approve(store, 'late@1', 'champion', why='fine', settings=stricter)
+
+
+def test_a_request_lapses_when_the_alias_moves(store: Store) -> None:
+    store = needing_approval(store)
+    for _ in range(3):
+        train(store)
+    for number in 1, 2:
+        promote(store, f'late@{number}', 'champion', why='good')
+    approve(store, 'late@2', 'champion', why='better', settings=as_(store, 'grace'))
+    with pytest.raises(NotFoundError, match='has moved since'):
+        approve(store, 'late@1', 'champion', why='good too', settings=as_(store, 'grace'))
+
+
+def test_what_was_rejected_or_taken_back_is_not_approved(store: Store) -> None:
+    store = needing_approval(store)
+    train(store)
+    for user in 'grace', 'ada':  # another person says no; who asked takes it back
+        promote(store, 'late@1', 'champion', why='good')
+        reject(store, 'late@1', 'champion', why='no', settings=as_(store, user))
+        with pytest.raises(NotFoundError, match='nobody asks for late@1'):
+            approve(store, 'late@1', 'champion', why='fine', settings=as_(store, 'grace'))
+    promote(store, 'late@1', 'champion', why='good')
+    nobody = as_(store, 'eve', roles={**store.settings.roles, 'approve': ()})
+    with pytest.raises(RefusedError, match='eve may not approve'):
+        reject(store, 'late@1', 'champion', why='no', settings=nobody)
+
+
+def test_roles_gates_and_approvals_can_not_be_set_by_the_environment(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (
+        'ROLES_APPROVE',
+        'GATES_GOOD',
+        'MODEL_LATE_APPROVAL',
+        'MODEL_LATE_TRUSTED',
+        'MODEL_LATE_GATES',
+    ):
+        with monkeypatch.context() as environment:
+            environment.setenv(f'MLOPS_NB_{name}', '')
+            with pytest.raises(UsageError, match=f'MLOPS_NB_{name}'):
+                load_settings(store.settings.root)
+
+
+def test_each_change_of_the_settings_is_in_the_chain_before_what_was_done_under_them(store: Store) -> None:
+    train(store)
+    store = needing_approval(store)
+    train(store)
+    told = [(entry.action, entry.details.get('changed')) for entry in entries(store)]
+    assert [action for action, _ in told] == ['settings', 'register', 'settings', 'register']
+    assert told[2][1] == ['[model late] approval']
+
+
 # --- races
 
 
@@ -240,6 +366,231 @@ def test_processes_that_promote_at_once_leave_one_unbroken_path(settings: Settin
     assert path == [(before, after) for before, after, _ in sorted(won, key=lambda move: move[2])]
     assert all(earlier[1] == later[0] for earlier, later in itertools.pairwise(path))
     assert load_version(store, 'late@champion').version == path[-1][1]
+
+
+def _approve(number: int, root: Path) -> str:
+    store = open_store(load_settings(root))
+    try:
+        approve(
+            store, f'late@{number % 2 + 1}', 'champion', why='me', settings=as_(store, f'person-{number}')
+        )
+    except (ConflictError, NotFoundError) as e:
+        return str(e)
+    return 'won'
+
+
+def test_of_two_versions_that_are_approved_at_once_one_wins_and_the_other_is_told(
+    settings: Settings,  # noqa: F811
+) -> None:
+    store = needing_approval(open_store(settings))
+    for number in 1, 2:
+        train(store)
+        promote(store, f'late@{number}', 'champion', why='good')
+    told = race(_approve, store.settings.root, processes=2)
+    assert sorted(text == 'won' for text in told) == [False, True]
+    assert any('moved since' in text or 'meanwhile' in text for text in told)
+    assert len([e for e in entries(store, 'model:late@champion') if e.action == 'approve']) == 1
+    assert faults(store) == []
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(['promote', 'approve', 'reject', 'rollback']),
+        st.integers(1, 3),
+        st.sampled_from('abc'),
+    ),
+    max_size=25,
+)
+
+
+@hypothesis.settings(max_examples=15, deadline=None)
+@given(steps=STEPS, second=st.booleans())
+def test_the_story_of_an_alias_is_a_chain_without_gaps_whatever_is_asked_in_whatever_order(
+    three_versions: Path, steps: list[tuple[str, int, str]], second: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = shutil.copytree(three_versions, Path(folder, 'project'))
+        store = open_store(load_settings(root))
+        store = needing_approval(store) if second else store
+        serves: list[int] = []  # a simple model: the versions that lead to where the alias points
+        for action, version, user in steps:
+            who = as_(store, user)
+            try:
+                if action == 'rollback':
+                    rollback(store, 'late', 'champion', why='worse', settings=who)
+                    serves.pop()
+                    continue
+                call = {'promote': promote, 'approve': approve, 'reject': reject}[action]
+                made = call(store, f'late@{version}', 'champion', why='so', settings=who)
+            except MlopsError:
+                continue
+            if isinstance(made, Move) and made.version != made.previous:
+                serves.append(version)
+        assert faults(store) == [] and verify(store).whole
+        if serves:
+            assert load_version(store, 'late@champion').version == serves[-1]
+        moves = [e for e in entries(store, 'model:late@champion') if e.action not in ('request', 'reject')]
+        assert [e.details['revision'] for e in moves] == list(range(1, len(moves) + 1))
+        assert all(a.details['to'] == b.details['from'] for a, b in itertools.pairwise(moves))
+        if second:
+            assert all(e.who != e.details['asked_by'] for e in moves if e.action == 'approve')
+
+
+@pytest.fixture(scope='module')
+def three_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp('three') / 'project'
+    store = open_store(new_project(root))
+    for _ in range(3):
+        train(store)
+    store.engine.dispose()
+    return root
+
+
+# --- hostile hands and full disks
+
+
+def test_a_file_that_was_exchanged_for_another_models_is_not_read(store: Store) -> None:
+    train(store)
+    other = register(
+        store, 'late', LogisticRegression().fit([[0.0], [1.0]], [1, 0]), metrics={'roc_auc': 0.8}, gates=[]
+    )
+    with store.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE model_version SET file = '{other.digest}' WHERE version = 1")
+    with pytest.raises(CorruptError, match='the catalogue was changed by hand'):
+        load_version(store, 'late@1').estimator()
+    assert 'model:late@1 has another file than was registered' in faults(store)
+
+
+def test_skops_reads_no_byte_of_a_file_that_is_not_the_one_that_was_registered(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import skops.io
+
+    version = train(store)
+    path = store.path(version.digest)
+    path.chmod(0o644)
+    path.write_bytes(skops.io.dumps(FunctionTransformer(os.system)))
+    monkeypatch.setattr('skops.io.loads', lambda *args, **kwargs: pytest.fail('skops was asked'))
+    monkeypatch.setattr(
+        'skops.io.get_untrusted_types', lambda *args, **kwargs: pytest.fail('skops was asked')
+    )
+    with pytest.raises(CorruptError, match='is damaged'):
+        version.estimator()
+
+
+def test_an_estimator_that_can_not_be_loaded_again_is_not_registered_and_the_reason_names_it(
+    store: Store,
+) -> None:
+    line = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
+    local = FunctionTransformer(lambda rows: rows)
+    for model, named in (
+        (make_pipeline(FunctionTransformer(os.system), line), r'posix\.system'),
+        (make_pipeline(FunctionTransformer(os.path.basename), line), r'posixpath\.basename'),
+        (make_pipeline(local, line), 'lambda'),
+    ):
+        with pytest.raises(UsageError, match=named):
+            register(store, 'late', model, metrics={'roc_auc': 0.8}, gates=[])
+    assert len(versions(store)) == 0 == len(entries(store)) and not check(store)
+
+
+def test_a_type_of_another_package_is_taken_when_the_settings_name_it(store: Store) -> None:
+    path = store.settings.root / 'settings.ini'
+    path.write_text(path.read_text() + 'trusted = posixpath.basename\n')
+    store = open_store(load_settings(store.settings.root))
+    model = FunctionTransformer(os.path.basename)
+    version = register(store, 'late', model, metrics={'roc_auc': 0.8}, gates=[])
+    assert version.about()['types'] == ['posixpath.basename']
+    assert version.estimator().func is os.path.basename
+    without = load_settings(new_project(store.settings.root).root)
+    with pytest.raises(RefusedError, match=r'posixpath\.basename'):
+        replace(version, store=open_store(without)).estimator()
+
+
+def test_a_projects_own_function_needs_no_naming_but_what_it_imports_does(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = store.settings.root / 'own_flights'
+    package.mkdir()
+    (package / '__init__.py').write_text('')
+    (package / 'features.py').write_text('from os import system\n\n\ndef same(rows):\n    return rows\n')
+    monkeypatch.syspath_prepend(str(store.settings.root))
+    from own_flights import features
+
+    model = FunctionTransformer(features.same)
+    version = register(store, 'late', model, metrics={'roc_auc': 0.8}, gates=[])
+    assert version.about()['types'] == ['own_flights.features.same']
+    assert version.estimator().func is features.same
+
+    features.system.__module__  # noqa: B018 it is posix, but a file may call it as it likes
+    hostile = dump_model(model, trusted=['own_flights.features.same'])
+    with pytest.raises(RefusedError, match=r'own_flights\.features\.system'):
+        load_model(renamed(hostile, 'same', 'system'), trusted=OwnTypes(store.settings.root))
+
+
+def renamed(data: bytes, before: str, after: str) -> bytes:
+    "A model file whose description asks for another function."
+    out = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, 'w') as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name).replace(f'"{before}"'.encode(), f'"{after}"'.encode()))
+    return out.getvalue()
+
+
+def test_another_format_is_a_class_of_the_project(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = store.settings.root / 'own_formats'
+    package.mkdir()
+    (package / '__init__.py').write_text(
+        'class Number:\n    def dump(self, model):\n        return repr(model).encode()\n\n'
+        '    def load(self, data):\n        return float(data)\n'
+    )
+    version = register(store, 'late', 0.25, metrics={'roc_auc': 0.8}, gates=[], format='own_formats.Number')
+    assert load_version(store, 'late@1').estimator() == 0.25
+    with pytest.raises(RefusedError, match='expected skops, or a class'):
+        register(store, 'late', 0.25, metrics={}, gates=[], format='pickle.Pickler')
+    assert version.about()['how'] == 'own_formats.Number'
+
+
+def test_rows_that_do_not_fit_the_signature_are_refused_by_column(store: Store) -> None:
+    rows = pd.DataFrame({'rain': np.arange(9.0), 'hour': np.arange(9), 'carrier': pd.Categorical(['UA'] * 9)})
+    model = HistGradientBoostingClassifier(max_iter=2, categorical_features='from_dtype')
+    model.fit(rows, rows.hour > 4)
+    version = register(store, 'late', model, metrics={'roc_auc': 0.8}, gates=[], sample=rows)
+    shuffled_columns = rows[['carrier', 'hour', 'rain']].assign(dest='SFO')
+    assert version.inputs(shuffled_columns).equals(rows)
+    for other, named in (
+        (rows.drop(columns='rain'), "no column 'rain'"),
+        (rows.astype({'carrier': str}), "text in 'carrier', expected category"),
+        (rows.astype({'hour': str}), "text in 'hour', expected number"),
+    ):
+        with pytest.raises(ContractError, match=named):
+            version.inputs(other)
+
+
+def test_a_full_disk_registers_nothing_and_leaves_the_alias_where_it_was(full_disk: Path) -> None:
+    store = open_store(new_project(full_disk / 'project'))
+    train(store)
+    promote(store, 'late@1', 'champion', why='the first')
+    with contextlib.suppress(OSError), (full_disk / 'ballast').open('wb', buffering=0) as ballast:
+        while True:
+            ballast.write(bytes(4096))
+    with pytest.raises(StoreError, match='Free some space'):
+        train(store)
+    (full_disk / 'ballast').unlink()
+    assert load_version(store, 'late@champion').version == 1 and len(versions(store)) == 1
+    assert verify(store).whole and faults(store) == []
+    assert not [finding for finding in check(store) if finding.is_fault]
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    if os.getuid() != 0:
+        pytest.skip('mounting needs root')
+    command = ['mount', '-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', str(tmp_path)]
+    if subprocess.run(command, capture_output=True).returncode:
+        pytest.skip('no tmpfs can be mounted here')
+    yield tmp_path
+    gc.collect()  # the catalogue is closed with its store
+    subprocess.run(['umount', '--lazy', str(tmp_path)], check=True)
 
 
 def test_what_is_refused_is_refused_with_an_error_of_the_tree(store: Store) -> None:
