@@ -19,18 +19,17 @@ from .cli_exec import PairsCommand, execute
 from .cli_features import add_to
 from .cli_models import models_app
 from .cli_profile import profile_app
+from .cli_review import review_app
 from .cli_run import check, flow, resume, run
 from .cli_start import drift_app, new, welcome
-from .console import PASSED_ON, AsJson, Why, application, joined, opened, show
+from .console import PASSED_ON, AsJson, application, joined, opened, show
 from .core import MlopsError, load_settings
 
 # %% auto #0
-__all__ = ['app', 'review_app', 'runs_app', 'ACTIONS', 'list_runs', 'show_run', 'list_reviews', 'review_page', 'decide_command',
-           'doctor', 'tour', 'main']
+__all__ = ['app', 'runs_app', 'list_runs', 'show_run', 'doctor', 'tour', 'main']
 
 # %% ../nbs/lib/725_cli.ipynb #e583ad6e
 app = application('The whole life of a machine-learning model, in notebooks. Start with: mlops-nb')
-review_app = application('Drift reports, and what people decide. Example: mlops-nb review list late')
 runs_app = application('Runs of flows and notebooks. Example: mlops-nb runs list')
 app.add_typer(drift_app, name='drift')
 app.add_typer(data_app, name='data')
@@ -83,67 +82,6 @@ def show_run(run: str, folder: Path = Path('.')) -> None:
         text = notebook_html(json.loads(executed), title=f'{run}: {step_name}', banner='')
         page.write_text(text, encoding='utf-8')
         print(f'wrote {page}')
-
-# %% ../nbs/lib/725_cli.ipynb #37b7f604
-@review_app.command('list')
-def list_reviews(model: Annotated[str, typer.Argument()] = '', as_json: AsJson = False) -> None:
-    """The decisions that people made, newest first.
-
-    Example: mlops-nb review list late
-    """
-    from mlops_nb.review import decisions
-
-    show(
-        decisions(opened(), model),
-        as_json=as_json,
-        empty='No decisions yet: mlops-nb review page MODEL BATCH',
-    )
-
-# %% ../nbs/lib/725_cli.ipynb #7c626bd5
-@review_app.command('page')
-def review_page(model: str, batch: str, folder: Path = Path('.')) -> None:
-    """Write a drift report as one self-contained page.
-
-    Example: mlops-nb review page late 2013-09 --folder reports
-    """
-    from mlops_nb.review import find_report
-
-    report = find_report(opened(), model, batch)
-    folder.mkdir(parents=True, exist_ok=True)
-    page = folder / f'{model}-{batch}.html'
-    page.write_text(report.html, encoding='utf-8')
-    print(f'{report.drift.sentence}\nwrote {page}')
-
-# %% ../nbs/lib/725_cli.ipynb #9b95b7bb
-ACTIONS = {
-    'accept': 'The batch is the new normal: it joins the reference.',
-    'watch': 'Look again at the next batch.',
-    'mute': 'A column no longer counts (--column).',
-    'investigate': 'Find the cause first.',
-    'retrain': 'A new version is to be trained.',
-    'rollback': 'The version before is to serve again.',
-}
-
-
-def decide_command(action: str, text: str) -> None:
-    "Add the command of one action."
-
-    def command(model: str, batch: str, why: Why, column: str = '') -> None:
-        from mlops_nb.review import decide, find_report
-
-        store = opened()
-        report = find_report(store, model, batch)
-        made = decide(store, store.settings, report.id, action, why=why, column=column or None)
-        print(f'{made.who} decided on {model} {batch}: {action}. {text}')
-
-    command.__doc__ = (
-        f'{text}\n\nExample: mlops-nb review {action} late 2013-09 --why "the winter schedule began"'
-    )
-    review_app.command(action)(command)
-
-
-for _action, _text in ACTIONS.items():
-    decide_command(_action, _text)
 
 # %% ../nbs/lib/725_cli.ipynb #ff59bc87
 @app.command()

@@ -14,10 +14,10 @@ import typer
 
 from .cli_profile import key_of_project
 from .console import application
-from .core import SettingsError, find_root, load_settings, login_name
+from .core import SettingsError, UsageError, find_root, load_settings, login_name
 
 # %% auto #0
-__all__ = ['TO_TRY', 'IN_PROJECT', 'drift_app', 'place', 'welcome', 'drift_commands', 'say', 'check_drift', 'new']
+__all__ = ['TO_TRY', 'IN_PROJECT', 'drift_app', 'place', 'welcome', 'drift_commands', 'say', 'write', 'check_drift', 'new']
 
 # %% ../nbs/lib/710_cli_start.ipynb #e3835060
 TO_TRY = (
@@ -85,6 +85,16 @@ def say(doing: str) -> None:
     "Progress, where it does not get into what is printed."
     print(f'{doing} …', file=sys.stderr, flush=True)
 
+# %% ../nbs/lib/710_cli_start.ipynb #6f8597d0
+def write(path: Path, text: str) -> None:  # raises UsageError
+    "Write a file for another program."
+    try:
+        path.write_text(text, encoding='utf-8')
+    except OSError as e:
+        raise UsageError(
+            f'{path} cannot be written: {e.strerror}; expected a place that you may write to'
+        ) from e
+
 # %% ../nbs/lib/710_cli_start.ipynb #fc6b91b1
 @drift_app.command('check')
 def check_drift(
@@ -104,18 +114,25 @@ def check_drift(
     page: Annotated[
         Path | None, typer.Option(help='Where the page is written; default: drift-NEW.html here.')
     ] = None,
+    fail_on: Annotated[
+        str, typer.Option(help='The verdict from which on the exit code is 1: drift, watch or never.')
+    ] = 'drift',
+    junit: Annotated[Path | None, typer.Option(help='Write JUnit XML, a test for each column.')] = None,
+    markdown: Annotated[Path | None, typer.Option(help='Write a summary for a merge request.')] = None,
 ) -> None:
     """Have the new rows drifted? A sentence here, and a page to show to others. Needs no project.
 
     Columns that seem personal are compared by their gaps alone; by keyed hashes of their values, too, where
     [profile] key of a project or MLOPS_NB_PROFILE_KEY gives a key.
 
-    Exit code 0: no drift, or nobody can tell; 1: drift; 2: wrong use.
+    Exit code 0: no drift, or nobody can tell; 1: drift (or what --fail-on says); 2: wrong use.
 
     Example: mlops-nb drift check new.parquet --against history.parquet --time created_at --every week
     """
+    from mlops_nb import summary
     from mlops_nb.drift import check
 
+    summary.check_fail_on(fail_on)
     key = key_of_project()
     report = check(new, against, time=time, every=every, alpha=alpha, key=key, progress=say)
     written = report.write(page or Path(f'drift-{Path(new).name.partition(".")[0] or "new"}.html'))
@@ -123,7 +140,11 @@ def check_drift(
         f'\n{report.text}\n\nWrote the page: {written} (open it in a browser)'
         f'\nNext: {report.commands[0].line}'
     )
-    raise typer.Exit(1 if report.drift.drifted else 0)
+    if junit:
+        write(junit, summary.junit(report.drift, fail_on=fail_on))
+    if markdown:
+        write(markdown, summary.markdown(report.drift))
+    raise typer.Exit(1 if summary.fails(report.drift, fail_on) else 0)
 
 # %% ../nbs/lib/710_cli_start.ipynb #16336982
 def new(

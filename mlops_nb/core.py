@@ -24,7 +24,7 @@ __all__ = ['WRITE_POINTS', 'MODEL_KEYS', 'RULES', 'STEPS', 'DRIFT_KEYS', 'MlopsE
            'NotFoundError', 'ContractError', 'CorruptError', 'ConflictError', 'RefusedError', 'NotebookError',
            'StoreError', 'suggest', 'choices', 'sha256', 'sha256_file', 'canonical_json', 'now', 'shipped',
            'write_point', 'find_root', 'Entry', 'read_entries', 'check_names', 'override', 'ModelSettings',
-           'read_model', 'login_name', 'Settings', 'read_rule', 'load_settings', 'allowed']
+           'read_model', 'login_name', 'Alarms', 'read_alarms', 'Settings', 'read_rule', 'load_settings', 'allowed']
 
 # %% ../nbs/lib/000_core.ipynb #c32be850
 class MlopsError(Exception):
@@ -215,6 +215,12 @@ class Entry:
             raise self.error('a whole number of at least 1')
         return int(self.value)
 
+    def choice(self, *values: str) -> str:
+        "The value, which is one of these; raises SettingsError."
+        if self.value not in values:
+            raise self.error(' or '.join(values))
+        return self.value
+
     def names(self) -> tuple[str, ...]:
         "The value as names between commas."
         return tuple(name.strip() for name in self.value.split(',') if name.strip())
@@ -399,6 +405,32 @@ def login_name() -> str:  # never empty
     except (OSError, KeyError, ImportError):
         return f'uid-{os.getuid()}'  # a container's user without a name
 
+# %% ../nbs/lib/000_core.ipynb #a1a5e002
+@dataclass(frozen=True)
+class Alarms:
+    "Where a new drift report is told, and how."
+
+    to: tuple[str, ...] = ()  # 'stdout', absolute paths of files, http(s):// addresses
+    template: str = ''  # absolute path of a Jinja template of the message; '' for ours
+    least: str = 'drift'  # the mildest verdict that is told: 'watch' or 'drift'
+
+
+def read_alarms(section: Mapping[str, Entry], root: Path) -> Alarms:  # raises SettingsError
+    "The section `[alarms]`, checked."
+    places = []
+    for place in section['to'].names():
+        if place == 'stdout' or re.fullmatch(r'https?://\S+', place):
+            places.append(place)
+        elif '://' in place:
+            raise section['to'].error('stdout, a file, or an address that begins with http:// or https://')
+        else:
+            places.append(os.path.normpath(root / place))
+    template = section['template'].value
+    if template and not (root / template).is_file():
+        raise section['template'].error('a file of the project, or nothing')
+    least = section['least'].choice('watch', 'drift')
+    return Alarms(tuple(places), str(root / template) if template else '', least)
+
 # %% ../nbs/lib/000_core.ipynb #b68ee653
 @dataclass(frozen=True)
 class Settings:
@@ -419,6 +451,8 @@ class Settings:
     grace: float = 10  # seconds until a cell that ignores its limit is the end of its process
     output_limit: int = 20_000_000  # bytes of output that a cell keeps, 0: any number
     profile_key: str = field(default='', repr=False)  # of the hashes of personal columns
+    decision_required: bool = False  # whether an open drift report holds up a promotion
+    alarms: Alarms = Alarms()
     store_endpoint: str = ''  # of an S3 server that is not Amazon's
     drift: Mapping[str, Mapping[str, Entry]] = field(default_factory=dict, repr=False)  # see `drift_rules`
 
@@ -498,16 +532,15 @@ def load_settings(
         for section, keys in entries.items()
         if (name := section.removeprefix('model ')) != section
     }
-    engine, notebook = entries['notebook']['engine'], entries['notebook']
-    if engine.value not in ('in-process', 'kernel'):
-        raise engine.error('in-process or kernel')
+    notebook = entries['notebook']
+    engine = notebook['engine'].choice('in-process', 'kernel')
     of_models = {name: {key: getattr(model, key) for key in RULES} for name, model in models.items()}
     rules = {'roles': roles, 'gates': gates, 'models': of_models}
     return Settings(
         root,
         *_places(entries, root),
         entries['user']['name'].value or login_name(),
-        engine.value,
+        engine,
         notebook['timeout'].number('seconds, 0 for no limit', 0, 10**9),
         entries['drift']['false_alarms_per_batch'].number('a number between 0 and 1', 1e-12, 1 - 1e-12),
         roles,
@@ -518,6 +551,8 @@ def load_settings(
         notebook['grace'].number('seconds', 0, 10**9),
         int(notebook['output_limit'].number('bytes, 0 for any number', 0, 10**12)),
         entries['profile']['key'].value,
+        entries['review']['required'].choice('no', 'yes') == 'yes',
+        read_alarms(entries['alarms'], root),
         entries['store']['endpoint'].value,
         {name[5:].strip(): keys for name, keys in entries.items() if name.split()[0] == 'drift'},
     )

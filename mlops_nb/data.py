@@ -29,7 +29,7 @@ from mlops_nb.core import (
 )
 from .lineage import link
 from .quarantine import guarded
-from .store import Store, alias, dataset_part, dataset_version, name_file
+from .store import Store, alias, bad_batch, dataset_part, dataset_version, name_file
 from mlops_nb.version import (
     MAIN,
     Part,
@@ -52,8 +52,8 @@ _all_ = ['MAIN', 'Part', 'Version', 'check_name', 'find', 'tag']
 
 # %% auto #0
 __all__ = ['Names', 'check_rows', 'Draft', 'draft_of', 'write', 'contract_of', 'commit', 'rows_of', 'read_parts', 'read',
-           'Dataset', 'load', 'versions', 'Changes', 'compare', 'changes', 'MAIN', 'Part', 'Version', 'check_name',
-           'find', 'tag']
+           'Dataset', 'bad_batches', 'load', 'versions', 'Changes', 'compare', 'changes', 'MAIN', 'Part', 'Version',
+           'check_name', 'find', 'tag']
 
 # %% ../nbs/lib/225_data.ipynb #a1917e94
 def check_rows(data: pa.Table | pd.DataFrame, dataset: str, contract: Contract | None) -> pa.Table:
@@ -384,6 +384,7 @@ class Dataset:
 
     store: Store
     info: Version
+    bad: frozenset[str] = frozenset()  # batches that a person marked as bad data; to be had by name only
 
     @property
     def version(self) -> int:
@@ -392,8 +393,8 @@ class Dataset:
 
     @property
     def batches(self) -> tuple[str, ...]:
-        "The batches it holds."
-        return self.info.batches
+        "The batches it holds, without those that are marked as bad data."
+        return tuple(batch for batch in self.info.batches if batch not in self.bad)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -401,7 +402,7 @@ class Dataset:
         return tuple(self.info.columns)
 
     def __len__(self) -> int:
-        return self.info.rows
+        return sum(part.rows for part in self.info.parts if part.batch not in self.bad)
 
     def __repr__(self) -> str:
         batches = f'{len(self.batches)} batch{"es" * (len(self.batches) != 1)}'
@@ -414,8 +415,9 @@ class Dataset:
         self, columns: Names = None, batches: Names = None, where: selection.Conditions = ()
     ) -> pa.Table:
         "Its rows as an Arrow table; all columns and batches, or these, or the rows that fit conditions."
+        wanted = self.batches if batches is None else batches
         found = [
-            rows for _, rows in read(self.store, self.info, columns=columns, batches=batches, where=where)
+            rows for _, rows in read(self.store, self.info, columns=columns, batches=wanted, where=where)
         ]
         if not found:  # no part can hold such a row
             names = _chosen(columns, list(self.info.columns), 'column')
@@ -427,6 +429,14 @@ class Dataset:
     ) -> pd.DataFrame:
         "Its rows as a pandas frame; all columns and batches, or these, or the rows that fit conditions."
         return self.arrow(columns, batches, where).to_pandas()  # type: ignore[no-any-return]
+
+# %% ../nbs/lib/225_data.ipynb #bad0ba7d
+def bad_batches(store: Store, dataset: str) -> frozenset[str]:
+    "The batches of a dataset that a person marked as bad data."
+    with store.read() as connection:
+        return frozenset(
+            connection.scalars(sa.select(bad_batch.c.batch).where(bad_batch.c.dataset == dataset))
+        )
 
 # %% ../nbs/lib/225_data.ipynb #9c044cfc
 def load(
@@ -440,7 +450,8 @@ def load(
     if run:
         with store.begin() as connection:
             link(connection, f'run:{run}', f'dataset:{version}', 'used')
-    return Dataset(store, version)
+    bad = bad_batches(store, version.dataset) if not spec.partition('@')[2].isdigit() else frozenset[str]()
+    return Dataset(store, version, bad)
 
 # %% ../nbs/lib/225_data.ipynb #36fc50b4
 def _tags(connection: sa.Connection) -> dict[str, str]:

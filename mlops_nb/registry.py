@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from .audit import Entry, append, entries, entries_of, note_settings
 from .core import ConflictError, NotFoundError, RefusedError, Settings, UsageError, allowed
+from .decision import refuse_open
 from .gates import standing
 from mlops_nb.models import (
     ModelVersion as ModelVersion,
@@ -203,6 +204,7 @@ def promote(
     seen = _seen(store, version.model, alias)
     if seen and seen[0] == version.version:
         return Move(version.model, alias, version.version, version.version, seen[1])
+    refuse_open(store, settings, version.model)
     refuse_failed(settings, version, alias)
     if needs_approval(settings, version.model, alias):
         return _request(store, settings, version, alias=alias, why=why, seen=seen)
@@ -250,6 +252,7 @@ def approve(
     settings = settings or store.settings
     allowed(settings, 'approve')
     version = load_version(store, spec)
+    refuse_open(store, settings, version.model)
     refuse_failed(settings, version, alias)
     with store.begin() as connection:
         seen = get_alias(connection, 'model', version.model, model_name(alias))

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['metadata', 'file', 'alias', 'dataset_version', 'dataset_part', 'part_statistics', 'erasure', 'profile',
-           'model_version', 'metric', 'drift_report', 'decision', 'edge', 'made_by', 'quarantine', 'reference', 'audit',
-           'WAIT', 'FORMAT', 'Instant', 'make_engine', 'Placed', 'Store', 'found_format', 'open_store', 'name_file',
-           'get_alias', 'move_alias', 'Finding', 'check', 'collect']
+           'model_version', 'metric', 'drift_report', 'decision', 'bad_batch', 'alarm', 'edge', 'made_by', 'quarantine',
+           'reference', 'audit', 'WAIT', 'FORMAT', 'Instant', 'make_engine', 'Placed', 'Store', 'found_format',
+           'open_store', 'name_file', 'get_alias', 'move_alias', 'Finding', 'check', 'collect']
 
 # %% ../nbs/lib/100_store.ipynb #84e7bf50
 class Instant(TypeDecorator[datetime]):
@@ -133,12 +133,22 @@ metric = sa.Table(
 drift_report = sa.Table(
     'drift_report', metadata, sa.Column('id', sa.Integer, primary_key=True),
     *map(_text, ('model', 'dataset', 'batch', 'result', 'page', 'verdict')), _time(),
-    *map(_text, ('created_by', 'run')), sa.UniqueConstraint('model', 'batch', name='model_batch'),
+    *map(_text, ('created_by', 'run')), sa.Column('cause', sa.JSON, nullable=False),
+    sa.UniqueConstraint('model', 'batch', name='model_batch'),
 )  # fmt: skip
 decision = sa.Table(
     'decision', metadata, sa.Column('id', sa.Integer, primary_key=True),
     sa.Column('report', sa.Integer, nullable=False, index=True), _text('action'),
-    sa.Column('column', sa.Text), *map(_text, ('why', 'who', 'rules_hash')), _time(),
+    sa.Column('about', sa.JSON, nullable=False), *map(_text, ('since', 'until', 'why', 'who', 'rules_hash')),
+    _time(),
+)  # fmt: skip
+bad_batch = sa.Table(
+    'bad_batch', metadata, _text('dataset', key=True), _text('batch', key=True),
+    sa.Column('report', sa.Integer, nullable=False),
+)  # fmt: skip
+alarm = sa.Table(
+    'alarm', metadata, sa.Column('report', sa.Integer, primary_key=True, autoincrement=False),
+    _text('place', key=True), _text('state'), _text('error'), _time(),
 )  # fmt: skip
 edge = sa.Table(
     'edge', metadata, *(_text(name, key=True) for name in ('source', 'target', 'relation')), _time(),
@@ -301,7 +311,7 @@ class Store(Placed):
             yield connection
 
 # %% ../nbs/lib/100_store.ipynb #d441dd4f
-FORMAT = '0004_quarantine'
+FORMAT = '0005_review'
 
 
 def found_format(

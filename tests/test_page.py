@@ -6,13 +6,18 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from mlops_nb.change import Picture
+from mlops_nb.drift_page import drift_html
 from mlops_nb.page import ansi_html, clean_html, markdown_html, notebook_html
+from mlops_nb.verdict import ColumnDrift, Drift, Finding, Moved, Onset, TrendLine
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -293,3 +298,50 @@ def test_importing_page_imports_nothing_heavy() -> None:
         'print([name for name in heavy if name in sys.modules])'
     )
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout == '[]\n'
+
+
+# --- a page about five hundred columns
+
+
+def wide_drift(columns: int, batches: int, *, drifted: int) -> Drift:
+    "A comparison of many columns over many batches, with everything that a page can show."
+    rng = np.random.default_rng(0)
+    names = tuple(f'2013-{k // 28 + 1:02}-{k % 28 + 1:02}' for k in range(batches))
+    found = []
+    for k in range(columns):
+        shares = rng.dirichlet(np.ones(20), 2)
+        picture = Picture(tuple(np.linspace(0, 1e6 * (k + 1), 21)), (), *(tuple(one) for one in shares))
+        trend = TrendLine('median', tuple(rng.normal(k, 1, batches)), k - 3.0, k + 3.0)
+        verdict = 'drift' if k < drifted else 'stable'
+        found.append(
+            ColumnDrift(
+                f'a column with a long name {k}', 'number', verdict, 'median 4 → 9; ' * 6, 0.001, 0.001,
+                0.2, 0.1, (0.1, 0.2), moved=Moved(0.1, (0.0, 0.1), 0.3, (0.1, 0.2)), trend=trend,
+                onset=Onset(names[-3], 'slow', 3, 0.01), importance=0.1, picture=picture,
+                findings=(Finding('distribution', 'moved up ' * 20),),
+            )
+        )  # fmt: skip
+    return Drift('a batch', 10**7, names[:-1], 0.01, True, tuple(found), batches=names)
+
+
+@pytest.mark.parametrize(('columns', 'drifted'), [(500, 10), (500, 500), (20_000, 3)])
+def test_a_page_stays_under_a_megabyte_whatever_the_data(columns: int, drifted: int) -> None:
+    drift = wide_drift(columns, 90, drifted=drifted)
+    page = drift_html(drift, title='wide', about=(), tail='commands.html', commands=())
+    seen = assert_harmless(page)
+    assert len(page.encode()) < 1_000_000
+    assert seen.tags.count('article') == min(drifted, 30)
+    listed = page.count('mnb-spark"')
+    assert listed == columns if columns == 500 else 500 < listed < columns
+    assert listed == columns or f'{columns - listed:,} more columns, none drifted' in seen.text
+
+
+def test_a_comparison_of_nothing_and_of_odd_values_is_a_page_too() -> None:
+    odd = ColumnDrift('', 'other', 'cannot tell', 'no values', 1.0, 1.0)
+    gaps = TrendLine('median', (None, 1.0, None, float(2**60)), None, None)
+    point = Picture((5.0, 5.0), (), (1.0,), (1.0,))
+    columns = odd, replace(odd, column='x', verdict='drift', trend=gaps, picture=point)
+    for found in (), columns:
+        drift = Drift('', 0, (), 0.01, False, found, batches=('a', 'b', 'c', 'd'))
+        page = drift_html(drift, title='odd', about=(), tail='commands.html', commands=())
+        assert 'nan' not in assert_harmless(page).text.lower()

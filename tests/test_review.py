@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,26 +19,19 @@ from test_page import Seen, assert_harmless
 from mlops_nb.audit import entries, verify
 from mlops_nb.core import (
     WRITE_POINTS,
+    ConflictError,
     CorruptError,
+    MlopsError,
     NotFoundError,
     RefusedError,
     Settings,
     UsageError,
     load_settings,
 )
+from mlops_nb.decision import ACTIONS, accepted, cases, decide, decisions, muted
 from mlops_nb.drift import compare
 from mlops_nb.profile import Profile, profile_table, save_profile
-from mlops_nb.review import (
-    ACTIONS,
-    Report,
-    accepted,
-    decide,
-    decisions,
-    find_report,
-    muted,
-    reference_batches,
-    report,
-)
+from mlops_nb.review import Report, find_report, reference_batches, reference_profiles, report
 from mlops_nb.store import Store, check, drift_report, open_store
 from mlops_nb.verdict import Drift
 
@@ -49,6 +44,7 @@ def month(number: int, *, shift: float = 0.0, letters: str = 'abc') -> Profile:
 
 MONTHS = [month(number) for number in range(1, 7)]
 JULY = month(7, shift=90, letters='ab')
+SOON = date.today() + timedelta(days=30)
 
 
 def keep(store: Store, drift: Drift | None = None, *, run: str = '') -> Report:
@@ -78,7 +74,7 @@ def test_a_report_is_kept_once_on_either_database(settings: Settings) -> None:  
 
 def test_another_comparison_replaces_the_report_and_keeps_its_decisions(store: Store) -> None:
     first = keep(store)
-    decide(store, store.settings, first.id, 'mute', column='carrier', why='two carriers merged')
+    decide(store, store.settings, first.id, 'mute', about=['carrier'], why='two carriers merged', until=SOON)
     second = keep(store, compare(JULY, MONTHS, ignore=muted(store, 'late')))
     assert second.id == first.id
     assert second.drift.drifted == ('distance',)
@@ -92,12 +88,14 @@ def test_the_page_is_one_file_that_says_the_answer_first_and_what_to_do_last(sto
     assert_harmless(page)
     order = [
         '2 of 2 columns drifted in 2013-07: carrier and distance.',
-        'Columns',
+        'Is something wrong?',
+        'What changed',
+        'All columns',
         'Decisions',
         'mlops-nb review',
     ]
     assert [text.index(part) for part in order] == sorted(text.index(part) for part in order)
-    assert '<svg' in page[page.index('<h1>') : page.index('<h2>')]
+    assert '<svg' in page[page.index('What changed') : page.index('All columns')]
     for action in ACTIONS:
         assert f'mlops-nb review {action} late 2013-07' in text
 
@@ -160,7 +158,8 @@ def test_hostile_names_and_values_stay_text_on_page_and_in_notebook(store: Store
         store.settings,
         kept.id,
         'mute',
-        column=HOSTILE[0],
+        about=[HOSTILE[0]],
+        until=SOON,
         why='<script>why</script> <!--/decisions-->',
     )
     kept = find_report(store, 'late', now.metadata['batch'])
@@ -181,7 +180,7 @@ def test_the_lines_to_type_name_exactly_what_they_are_about(store: Store, name: 
     )
     line = re.search(r'mlops-nb review mute .*? --why "…"', Seen(kept.html).text)
     assert line
-    words = ['mlops-nb', 'review', 'mute', 'late', 'b $1', f'--column={name}', '--why', '…']
+    words = ['mlops-nb', 'review', 'mute', 'late', 'b $1', f'--column={name}', '--until', 'DAY', '--why', '…']
     assert shlex.split(line[0]) == words
 
 
@@ -232,23 +231,32 @@ def test_who_has_not_the_role_cannot_decide_and_nothing_is_written(store: Store)
 
 
 @pytest.mark.parametrize(
-    ('action', 'why', 'column', 'says'),
+    ('action', 'given', 'says'),
     [
-        ('acept', 'x', None, "Did you mean 'accept'?"),
-        ('', 'x', None, 'expected one of accept'),
-        ('accept', '', None, 'no reason to accept'),
-        ('accept', ' \n', None, 'no reason to accept'),
-        ('mute', 'x', None, 'expected a column'),
-        ('mute', 'x', 'carier', "Did you mean 'carrier'?"),
-        ('retrain', 'x', 'carrier', 'about the whole batch'),
+        ('acept', {}, "Did you mean 'accept'?"),
+        ('', {}, 'expected one of accept'),
+        ('accept', {'why': ''}, 'a reason to accept of 0 letters'),
+        ('accept', {'why': ' \n'}, 'a reason to accept of 0 letters'),
+        ('accept', {'why': 'x' * 4001}, 'at most 4000 letters'),
+        ('accept', {'until': SOON}, 'has no end'),
+        ('accept', {'since': '2013-08'}, 'found no batch'),
+        ('watch', {'since': '2013-06', 'until': SOON}, 'only with accept'),
+        ('mute', {'until': SOON}, 'expected a column'),
+        ('mute', {'until': SOON, 'about': ['carier']}, "Did you mean 'carrier'?"),
+        ('mute', {'about': ['carrier']}, 'found no day to mute'),
+        ('mute', {'about': ['carrier'], 'until': date.today()}, 'expected a day after today'),
+        ('mute', {'about': ['carrier'], 'until': date.max}, 'nothing is put aside for ever'),
+        ('watch', {}, 'look again on'),
+        ('retrain', {'about': ['carrier']}, 'about the whole batch'),
+        ('reopen', {'after': 3}, 'found no decision 3'),
     ],
 )
 def test_what_is_no_decision_is_refused_and_nothing_is_written(
-    store: Store, action: str, why: str, column: str | None, says: str
+    store: Store, action: str, given: dict[str, Any], says: str
 ) -> None:
     kept = keep(store)
-    with pytest.raises(UsageError) as refused:
-        decide(store, store.settings, kept.id, action, why=why, column=column)
+    with pytest.raises(MlopsError) as refused:
+        decide(store, store.settings, kept.id, action, **{'why': 'x', **given})
     assert says in str(refused.value)
     assert decisions(store).empty
     assert len(entries(store)) == 1
@@ -263,11 +271,11 @@ def test_a_decision_says_who_when_and_why_and_is_in_the_audit_chain(settings: Se
     store = open_store(settings)
     kept = keep(store)
     made = decide(store, store.settings, kept.id, 'retrain', why=' the summer schedule began ')
-    assert (made.who, made.why, made.action, made.column) == (
+    assert (made.who, made.why, made.action, made.about) == (
         'ada',
         'the summer schedule began',
         'retrain',
-        None,
+        (),
     )
     assert decide(store, store.settings, kept.id, 'retrain', why='the summer schedule began') == made
     entry = entries(store, f'report:{kept.id}')[-1]
@@ -287,15 +295,35 @@ def test_a_decision_says_who_when_and_why_and_is_in_the_audit_chain(settings: Se
 
 def _decide(number: int, root: Path, report_id: int) -> str:
     store = open_store(load_settings(root))
-    return decide(store, store.settings, report_id, 'watch', why=f'reason {number}').why
+    try:
+        return decide(store, store.settings, report_id, 'retrain', why=f'reason {number}').why
+    except ConflictError as e:
+        return str(e)
 
 
-def test_people_who_decide_at_once_are_all_heard(settings: Settings) -> None:  # noqa: F811
+def test_of_people_who_decide_at_once_one_is_heard_and_the_others_are_shown_the_first(
+    settings: Settings,  # noqa: F811
+) -> None:
     store = open_store(settings)
     kept = keep(store)
-    assert race(_decide, settings.root, kept.id, processes=4) == [f'reason {k}' for k in range(4)]
-    assert sorted(decisions(store)['why']) == [f'reason {k}' for k in range(4)]
+    answers = race(_decide, settings.root, kept.id, processes=4)
+    (made,) = decisions(store).itertuples()
+    assert answers.count(made.why) == 1
+    others = [answer for answer in answers if answer != made.why]
+    assert all(made.why in answer and f'--after {made.id}' in answer for answer in others)
     assert verify(store).broken_at is None
+
+
+def test_who_has_seen_the_first_decision_can_decide_after_it(store: Store) -> None:
+    kept = keep(store)
+    first = decide(store, store.settings, kept.id, 'investigate', why='is it the weather?')
+    grace = replace(store.settings, user='grace')
+    with pytest.raises(ConflictError, match=r'ada on .*is it the weather'):
+        decide(store, grace, kept.id, 'retrain', why='it is time')
+    second = decide(store, grace, kept.id, 'retrain', why='it is time', after=first.id)
+    assert find_report(store, 'late', '2013-07').after == second.id
+    with pytest.raises(ConflictError, match='grace'):
+        decide(store, store.settings, kept.id, 'reopen', why='it was not', after=first.id)
 
 
 def _story(root: Path) -> None:
@@ -327,17 +355,121 @@ def test_killed_at_any_write_point_the_story_finishes_with_nothing_doubled(
 def test_muting_and_accepting_hold_until_they_are_taken_back(store: Store) -> None:
     kept = keep(store)
 
-    def now(action: str, why: str, column: str | None = None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        decide(store, store.settings, kept.id, action, why=why, column=column)
+    def now(action: str, *about: str, until: date | None = None) -> tuple[dict[str, Any], tuple[str, ...]]:
+        after = find_report(store, 'late', '2013-07').after
+        decide(store, store.settings, kept.id, action, why='so', about=about, until=until, after=after)
         return accepted(store, 'late'), muted(store, 'late')
 
-    assert now('accept', 'the summer schedule') == (('2013-07',), ())
-    assert now('mute', 'merged', 'carrier') == (('2013-07',), ('carrier',))
-    assert now('retrain', 'it is time') == (('2013-07',), ('carrier',))
-    assert now('watch', 'a third one is back', 'carrier') == (('2013-07',), ())
-    assert now('investigate', 'was it the weather?') == ((), ())
-    assert now('accept', 'it was not') == (('2013-07',), ())
-    assert muted(store, 'other') == accepted(store, 'other') == ()
+    july = {'2013-07': ()}
+    assert now('accept') == (july, ())
+    assert now('mute', 'carrier', until=SOON) == (july, ('carrier',))
+    assert now('retrain') == (july, ('carrier',))
+    assert now('watch', 'carrier', until=SOON) == (july, ())
+    assert now('mute', 'carrier', 'distance', until=SOON) == (july, ('carrier', 'distance'))
+    assert now('reopen', 'distance') == (july, ('carrier',))
+    assert now('investigate') == ({}, ('carrier',))
+    assert now('accept') == (july, ('carrier',))
+    assert now('bad-data') == ({}, ('carrier',))
+    assert now('reopen') == ({}, ())
+    assert muted(store, 'other') == () and accepted(store, 'other') == {}
+
+
+def test_a_mute_ends_on_its_day_without_anybody_deciding(store: Store) -> None:
+    decide(store, store.settings, keep(store).id, 'mute', about=['carrier'], why='merged', until=SOON)
+    assert muted(store, 'late', on=SOON - timedelta(days=1)) == ('carrier',)
+    assert muted(store, 'late', on=SOON) == ()
+
+
+def test_what_is_accepted_for_some_columns_from_some_month_on_is_normal_for_these_alone(
+    tmp_path: Path,
+) -> None:
+    new_project(tmp_path)
+    path = tmp_path / 'settings.ini'
+    path.write_text(path.read_text() + 'window = 4\nreference = 4\n')
+    store = open_store(load_settings(tmp_path))
+    kept, model = keep(store), store.settings.model('late')
+    decide(store, store.settings, kept.id, 'accept', about=['carrier'], since='2013-06', why='c left')
+    found = {one.metadata['batch']: set(one.columns) for one in reference_profiles(store, model)}
+    assert [*found] == ['2013-01', '2013-02', '2013-03', '2013-04', '2013-06', '2013-07']
+    assert found['2013-04'] == {'carrier', 'distance'} and found['2013-07'] == {'carrier'}
+    assert compare(month(8, shift=900, letters='ab'), reference_profiles(store, model)).drifted == (
+        'distance',
+    )
+
+
+def test_nothing_trains_on_a_batch_of_bad_data_until_it_is_taken_back(store: Store) -> None:
+    from mlops_nb.data import commit, load
+
+    for number in 6, 7:
+        commit(store, 'flights', pa.table({'number': [number]}), batch=f'2013-{number:02}', contract=None)
+    kept, model = keep(store), store.settings.model('late')
+    made = decide(store, store.settings, kept.id, 'bad-data', why='minutes for hours')
+    latest = load(store, 'flights@latest')
+    assert latest.batches == ('2013-06',) and latest.pandas()['number'].tolist() == [6]
+    assert load(store, 'flights@2').batches == ('2013-06', '2013-07')
+    assert latest.pandas(batches=['2013-07'])['number'].tolist() == [7]
+    assert '2013-07' not in reference_batches(store, model)
+    decide(store, store.settings, kept.id, 'reopen', why='it was hours after all', after=made.id)
+    assert load(store, 'flights@latest').batches == ('2013-06', '2013-07')
+
+
+def later(store: Store, number: int, **more: Any) -> Report:
+    "The report of a month after July, by what is normal and muted now."
+    arrived = month(number, **more)
+    save_profile(store, arrived, dataset='flights', batch=arrived.metadata['batch'])
+    reference = reference_profiles(store, store.settings.model('late'))
+    drift = compare(arrived, reference, ignore=muted(store, 'late'))
+    return report(store, drift, batch=arrived, reference=reference, model='late', dataset='flights')
+
+
+def test_a_change_that_lasts_is_one_case_and_not_one_a_month(store: Store) -> None:
+    for one in MONTHS:
+        save_profile(store, one, dataset='flights', batch=one.metadata['batch'])
+    for number in 7, 8, 9:
+        later(store, number, letters='ab')
+    (case,) = cases(store, 'late')
+    assert [one.batch for one in case.reports] == ['2013-07', '2013-08', '2013-09'] and case.state == 'open'
+    decide(store, store.settings, case.latest.id, 'watch', why='is it the schedule?', until=SOON)
+    later(store, 10, letters='ab')
+    assert [(one.state, len(one.reports)) for one in cases(store)] == [('watched', 4)]
+    assert [one.state for one in cases(store, on=SOON)] == ['open']
+    later(store, 11, shift=500, letters='ab')
+    assert [(one.state, one.cause) for one in cases(store)] == [
+        ('open', ('distance', 'carrier')),
+        ('watched', ('carrier',)),
+    ]
+
+
+def test_what_was_accepted_raises_no_alarm_next_month_and_what_comes_then_is_another_case(
+    store: Store,
+) -> None:
+    decide(store, store.settings, keep(store).id, 'accept', why='the summer schedule')
+    assert later(store, 8, shift=90, letters='ab').drift.drifted == ()
+    assert later(store, 9, shift=500, letters='ab').drift.drifted == ('distance',)
+    assert [(one.state, one.latest.batch) for one in cases(store)] == [
+        ('open', '2013-09'),
+        ('decided', '2013-07'),
+    ]
+
+
+def test_a_promotion_waits_for_the_decision_where_the_settings_say_so(tmp_path: Path) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    from mlops_nb.gates import evaluate
+    from mlops_nb.registry import promote, register
+
+    new_project(tmp_path)
+    path = tmp_path / 'settings.ini'
+    path.write_text(path.read_text() + '[review]\nrequired = yes\n')
+    store = open_store(load_settings(tmp_path))
+    metrics = {'roc_auc': 0.8}
+    fitted = LogisticRegression().fit([[0.0], [1.0]], [0, 1])
+    register(store, 'late', fitted, metrics=metrics, gates=evaluate(store.settings, 'late', metrics))
+    kept = keep(store)
+    with pytest.raises(RefusedError, match='open drift report on 2013-07'):
+        promote(store, 'late@1', 'champion', why='x')
+    decide(store, store.settings, kept.id, 'retrain', why='it is time')
+    assert promote(store, 'late@1', 'champion', why='as decided').version == 1
 
 
 def test_a_muted_column_is_shown_and_does_not_count(store: Store) -> None:

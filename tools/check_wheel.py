@@ -13,6 +13,8 @@ INSIDE = (
     'mlops_nb/templates/',
     'mlops_nb/migrations/',
     'mlops_nb/shipped/settings.ini',
+    'share/jupyter/labextensions/mlops-nb/static/remoteEntry.js',
+    'etc/jupyter/jupyter_server_config.d/mlops_nb.json',
     'mlops_nb/shipped/flows/train.py',
     'mlops_nb/shipped/examples/flights/nbs/train.ipynb',
     'mlops_nb/templates/project/nbs/train.py.jinja',
@@ -37,8 +39,8 @@ for name in 'settings.ini', 'flows', 'examples/flights':
     assert shipped(name).exists(), name
 import importlib, pkgutil
 for module in pkgutil.iter_modules(mlops_nb.__path__):
-    # each of these is imported by a program of others, the second by one that is not installed here
-    if not module.name.startswith('_') and module.name not in ('papermill_engine', 'pytest_plugin'):
+    # each of these is imported by a program of others, the last two by one that is not installed here
+    if not module.name.startswith('_') and module.name not in ('papermill_engine', 'pytest_plugin', 'ui'):
         importlib.import_module(f'mlops_nb.{module.name}')
 import papermill
 from mlops_nb import papermill_engine
