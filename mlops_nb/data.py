@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -245,6 +246,7 @@ def commit(
     contract: Contract | None = None,  # None: the one of the newest version, if it has one
     message: str = '',  # why
     run: str = '',  # flow and run, such as 'IngestFlow/7'; '' by hand
+    hold: bool = True,  # whether a batch that is refused is kept in quarantine
 ) -> Version:  # raises UsageError, ContractError, StoreError
     "Commit a batch: a new version of the dataset, or the one that brought the same rows before."
     check_name(dataset, 'dataset'), check_name(batch, 'batch')
@@ -253,7 +255,7 @@ def commit(
             newest = _newest(connection, dataset=dataset)
         contract = contract_of(store, newest) if newest else None
     about = {'batch': batch, 'contract': contract, 'run': run, 'message': message}
-    with guarded(store, dataset, data, **about):  # type: ignore[arg-type]
+    with guarded(store, dataset, data, **about) if hold else nullcontext():  # type: ignore[arg-type]
         rows = _rows(data, dataset, contract)
         draft = _draft(store, rows, dataset=dataset, batch=batch, contract=contract)
         return _write(store, replace(draft, run=run, message=message), contract)
