@@ -10,17 +10,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from . import data
+from .companions import pair_columns
 from .contract import TYPES, Contract, enforce
 from .core import NotFoundError, UsageError
 from .periods import cut, event_times
-from .profile import profile_table, save_profile
+from .profile import Profile, profile_table, save_profile
 from .tables import plain, read_table
 
 if TYPE_CHECKING:
@@ -165,8 +166,8 @@ def wanted(
 ) -> dict[str, pa.Table]:  # the rows to commit, by batch; raises UsageError
     "What the batches of an arrival are, together with what is there already."
     dataset, before = contract.dataset, brought(store, contract.dataset)
-    here = [name for name in arrival.batches if name in before]
     version = data.find(store, f'{dataset}@latest') if before else None
+    here = [name for name in arrival.batches if version and name in version.batches]
     there = dict(data.read(store, version, batches=here)) if version and here else {}
     found = {}
     for name, new in arrival.batches.items():
@@ -198,9 +199,11 @@ def commit(
     dataset, versions = contract.dataset, []
     personal = [column.name for column in contract.columns if column.personal]
     for batch, rows in wanted(store, arrival, contract, replace=replace).items():
-        about = {'message': arrival.message, 'run': run}
-        versions.append(data.commit(store, dataset, rows, batch=batch, contract=contract, **about))
+        why: dict[str, Any] = {'message': arrival.message, 'run': run}
+        versions.append(data.commit(store, dataset, rows, batch=batch, contract=contract, **why))
         about, key = {'dataset': dataset, 'batch': batch}, store.settings.profile_key.encode()
         profile = profile_table(rows, about, personal=personal, key=key)
-        save_profile(store, profile, dataset=dataset, batch=batch)
+        beside = pair_columns(contract.pairs, {name: rows[name] for name in rows.column_names})
+        whole = Profile({**profile.columns, **beside}, profile.metadata)
+        save_profile(store, whole, dataset=dataset, batch=batch)
     return tuple(versions)

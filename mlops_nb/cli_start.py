@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from .cli_profile import key_of_project
 from .console import application
 from .core import SettingsError, find_root, load_settings, login_name
 
@@ -106,13 +107,17 @@ def check_drift(
 ) -> None:
     """Have the new rows drifted? A sentence here, and a page to show to others. Needs no project.
 
+    Columns that seem personal are compared by their gaps alone; by keyed hashes of their values, too, where
+    [profile] key of a project or MLOPS_NB_PROFILE_KEY gives a key.
+
     Exit code 0: no drift, or nobody can tell; 1: drift; 2: wrong use.
 
     Example: mlops-nb drift check new.parquet --against history.parquet --time created_at --every week
     """
     from mlops_nb.drift import check
 
-    report = check(new, against, time=time, every=every, alpha=alpha, progress=say)
+    key = key_of_project()
+    report = check(new, against, time=time, every=every, alpha=alpha, key=key, progress=say)
     written = report.write(page or Path(f'drift-{Path(new).name.partition(".")[0] or "new"}.html'))
     print(
         f'\n{report.text}\n\nWrote the page: {written} (open it in a browser)'

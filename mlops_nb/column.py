@@ -68,8 +68,15 @@ def whole_numbers(
     try:
         numbers = as_numpy(present.cast(pa.int64()))
     except pa.ArrowInvalid:  # beyond 64 bits
-        found = numbers_with_fractions(array)
-        return found | {'types/integral': len(present), 'types/fractional': 0}
+        tally = present.value_counts()
+        whole, often = [*map(int, tally.field('values').to_pylist())], as_numpy(tally.field('counts'))
+        return numbers_with_fractions(array) | {
+            'types/integral': len(present),
+            'types/fractional': 0,
+            'ints/max': min(max(whole), sys.maxsize),  # a file has 64 bits for them
+            'ints/min': max(min(whole), -sys.maxsize),
+            'frequent_items/frequent_strings': frequent_of(whole, often),
+        }
     values, counts = np.unique(numbers, return_counts=True)
     return {
         'types/integral': len(numbers),

@@ -5,10 +5,10 @@
 # %% ../nbs/lib/205_companions.ipynb #4a838d58
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,18 +16,17 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from .column import Array, ColumnProfile, as_numpy, components_of
-from .core import UsageError, choices
+from .contract import Contract
+from .core import NotFoundError, UsageError, choices
+from .pair import MARK as MARK, MOST_EDGES, Pair as Pair  # also part of this module's interface
 from .texts import BUCKETS, text_buckets
 
 # %% auto #0
-__all__ = ['MARK', 'MOST_EDGES', 'is_companion', 'seconds', 'bucket_numbers', 'bucketed', 'Scores', 'floats', 'positives',
-           'probabilities', 'predicted_numbers', 'score_columns', 'Pair', 'pair_of', 'cells', 'association',
+__all__ = ['is_companion', 'seconds', 'bucket_numbers', 'bucketed', 'Scores', 'floats', 'positives', 'probabilities', 'classes',
+           'predicted_numbers', 'score_columns', 'pair_of', 'cells', 'association', 'fix_pairs', 'pair_columns',
            'companions_of']
 
 # %% ../nbs/lib/205_companions.ipynb #6b728e2c
-MARK: Final = '::'
-
-
 def is_companion(name: str) -> bool:
     "Whether a column stands beside another one."
     return MARK in name
@@ -75,11 +74,17 @@ def bucketed(
 class Scores:
     "Which column is a model's output, and what became of the rows."
 
-    score: str  # a column: a probability, or a predicted number
+    score: str | Mapping[Any, str]  # a column: a probability, or a predicted number; of classes: each one's
     label: str = ''  # the column of the truth, where there is one
     positive: Any = 1  # the label that the score is the probability of
     threshold: float = 0.5  # from which on a row is predicted positive
     number: bool = False  # the score is a predicted number, not a probability
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        "The columns that are read."
+        scores = (self.score,) if isinstance(self.score, str) else tuple(self.score.values())
+        return (*scores, *([self.label] if self.label else []))
 
 
 def floats(name: str, array: Array) -> Array:  # NaN counts as missing; raises UsageError
@@ -120,23 +125,45 @@ def positives(
 
 # %% ../nbs/lib/205_companions.ipynb #0a69cebe
 def probabilities(
-    scores: Scores,
+    scores: Scores,  # of one column
     columns: Mapping[str, Array],
+    above: Array | None = None,  # the rows that are predicted positive; None: by the threshold
 ) -> dict[str, Array]:  # raises UsageError
     "The companions of a probability; a row of another class or label counts as missing."
-    name, found = scores.score, floats(scores.score, columns[scores.score])
+    name = scores.names[0]
+    found = floats(name, columns[name])
     ends = pc.min_max(found).as_py()
     if ends['min'] is not None and (ends['min'] < 0 or ends['max'] > 1):
         raise UsageError(
             f'column {name!r} holds scores from {ends["min"]:g} to {ends["max"]:g}; expected '
             'probabilities between 0 and 1. Say number=True where a number is predicted'
         )
-    above = pc.greater_equal(found, scores.threshold)
+    several = above is not None
+    above = pc.greater_equal(found, scores.threshold) if above is None else above
     parts = {'class=1': above, 'class=0': pc.invert(above)}
     if scores.label:
         truth = positives(scores.label, columns[scores.label], positive=scores.positive)
         parts |= {'label=1': truth, 'label=0': pc.invert(truth), 'unlabelled': pc.is_null(truth)}
+        if several:
+            parts |= {'right': pc.and_(above, truth), 'wrong': pc.and_not(above, truth)}
     return {f'{name}{MARK}{part}': pc.if_else(which, found, None) for part, which in parts.items()}
+
+# %% ../nbs/lib/205_companions.ipynb #0fd1aa02
+def classes(
+    scores: Mapping[Any, str],  # class: the column of its probability
+    label: str,  # the column of the true class; '': not known yet
+    columns: Mapping[str, Array],
+) -> dict[str, Array]:  # raises UsageError
+    "The companions of the probabilities of several classes; the class with the greatest is predicted."
+    numbers = {name: floats(name, columns[name]) for name in scores.values()}
+    table = np.column_stack([as_numpy(pc.fill_null(array, math.nan)) for array in numbers.values()])
+    known, place = ~np.isnan(table).any(axis=1), table.argmax(axis=1)
+    whole = {name: pc.if_else(pa.array(known), array, None) for name, array in numbers.items()}
+    found: dict[str, Array] = {}
+    for number, (value, name) in enumerate(scores.items()):
+        one, chosen = Scores(name, label, positive=value), pa.array(place == number, mask=~known)
+        found |= probabilities(one, {**columns, **whole}, chosen)
+    return found
 
 # %% ../nbs/lib/205_companions.ipynb #01d25ee2
 def predicted_numbers(
@@ -146,10 +173,11 @@ def predicted_numbers(
     "The companions of a predicted number."
     if not scores.label:
         return {}
-    found, truth = floats(scores.score, columns[scores.score]), floats(scores.label, columns[scores.label])
+    name, label = scores.names
+    found, truth = floats(name, columns[name]), floats(label, columns[label])
     off = pc.subtract(truth, found)
     target = pc.if_else(pc.is_valid(off), truth, None)
-    return {f'{scores.score}{MARK}target': target, f'{scores.score}{MARK}residual': off}
+    return {f'{name}{MARK}target': target, f'{name}{MARK}residual': off}
 
 
 def score_columns(
@@ -157,36 +185,14 @@ def score_columns(
     columns: Mapping[str, Array],
 ) -> dict[str, Array]:  # raises UsageError
     "The companions of a model's output."
-    for name in filter(None, (scores.score, scores.label)):
+    for name in scores.names:
         if name not in columns:
             raise UsageError(f'found no column {name!r}; {choices(name, columns)}')
+    if not isinstance(scores.score, str):
+        return classes(scores.score, scores.label, columns)
     return predicted_numbers(scores, columns) if scores.number else probabilities(scores, columns)
 
 # %% ../nbs/lib/205_companions.ipynb #3d98653e
-MOST_EDGES: Final = 25  # 26 × 26 cells fit into the frequent values
-
-
-@dataclass(frozen=True)
-class Pair:
-    "Two columns of numbers, and the grid on which they are looked at together."
-
-    first: str
-    second: str
-    edges: tuple[tuple[float, ...], tuple[float, ...]]  # ascending, inner ones only
-
-    def __post_init__(self) -> None:
-        for name, edges in zip((self.first, self.second), self.edges, strict=True):
-            if not 1 <= len(edges) <= MOST_EDGES or any(a >= b for a, b in pairwise(edges)):
-                raise UsageError(
-                    f'found edges {edges} for {name!r}; expected 1 to {MOST_EDGES} different ones, ascending'
-                )
-
-    @property
-    def name(self) -> str:
-        "What its companion is called; edges that differ make another name."
-        return f'{self.first}×{self.second}{MARK}pair'
-
-
 def pair_of(
     first: ColumnProfile,  # of the reference
     second: ColumnProfile,
@@ -201,11 +207,9 @@ def pair_of(
 def cells(
     pair: Pair,
     columns: Mapping[str, Array],
-) -> (
-    pa.Array
-):  # first place × (MOST_EDGES + 1) + second place; missing where one of both is; raises UsageError
+) -> pa.Array:  # 'first place|second place'; missing where one of both is; raises UsageError
     "The cell of each row."
-    places = []
+    size, places = MOST_EDGES + 1, []
     for name, edges in zip((pair.first, pair.second), pair.edges, strict=True):
         if name not in columns:
             raise UsageError(f'found no column {name!r}; {choices(name, columns)}')
@@ -214,7 +218,8 @@ def cells(
         values = as_numpy(pc.fill_null(numbers, 0.0))
         places.append((np.searchsorted(edges, values, side='right'), missing))
     (row, gone), (column, lost) = places
-    return pa.array(row * (MOST_EDGES + 1) + column, mask=gone | lost)
+    names = pa.array([f'{cell // size}|{cell % size}' for cell in range(size * size)])
+    return names.take(pa.array(row * size + column, mask=gone | lost))
 
 
 def association(
@@ -224,13 +229,38 @@ def association(
     size = MOST_EDGES + 1
     table = np.zeros((size, size))
     for cell, count in column.frequent.items():
-        table[divmod(int(cell), size)] = count
+        first, second = map(int, cell.split('|'))
+        table[first, second] = count
     total, sides = table.sum(), (table.sum(axis=1), table.sum(axis=0))
     if not total or any((side == total).any() for side in sides):
         return table, float('nan')
     ranks = [np.cumsum(side) - side / 2 - total / 2 for side in sides]
     spread = [float((side * rank**2).sum()) for side, rank in zip(sides, ranks, strict=True)]
     return table, float(ranks[0] @ table @ ranks[1] / np.sqrt(spread[0] * spread[1]))
+
+# %% ../nbs/lib/205_companions.ipynb #0fd1cc02
+def fix_pairs(
+    contract: Contract,
+    reference: Mapping[str, ColumnProfile],  # the columns of its profile
+    pairs: Sequence[tuple[str, str]],  # of columns of numbers
+    cells: int = 16,  # in each direction
+) -> Contract:  # raises UsageError, NotFoundError
+    "A contract with pairs of columns, on grids that the reference gives."
+    for name in [name for pair in pairs for name in pair]:
+        if name not in reference:
+            raise NotFoundError(f'found no column {name!r}; {choices(name, reference)}')
+        if not reference[name].numbers.count:
+            raise UsageError(f'column {name!r} of the reference has no numbers; expected some to cut a grid')
+    found = [pair_of(reference[a], reference[b], cells) for a, b in pairs]
+    return replace(contract, pairs=tuple(found))
+
+
+def pair_columns(
+    pairs: Sequence[Pair],
+    columns: Mapping[str, Array],
+) -> dict[str, ColumnProfile]:  # raises UsageError
+    "The profiles of pairs."
+    return {pair.name: ColumnProfile(pair.name, components_of(cells(pair, columns))) for pair in pairs}
 
 # %% ../nbs/lib/205_companions.ipynb #381e2b1e
 def companions_of(
@@ -249,9 +279,7 @@ def companions_of(
         found |= score_columns(one, columns)
     for pair in pairs:
         found[pair.name] = cells(pair, columns)
-    asked = [(n, one) for one in scores for n in (one.score, one.label)]
-    if hidden := [
-        n for n in (*(n for n, _ in asked), *(n for p in pairs for n in (p.first, p.second))) if n in personal
-    ]:
+    asked = [*(one.names for one in scores), *((pair.first, pair.second) for pair in pairs)]
+    if hidden := [name for names in asked for name in names if name in personal]:
         raise UsageError(f'column {hidden[0]!r} is personal; expected scores and pairs of other columns')
     return found

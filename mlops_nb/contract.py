@@ -32,6 +32,7 @@ from mlops_nb.kinds import (
     toml_value,
     type_of as type_of,
 )
+from .pair import Pair
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,6 +96,10 @@ def _contradictions(contract: Contract) -> Iterator[str]:
     for name in contract.key + ((contract.event_time,) if contract.event_time else ()):
         if contract.column(name).missing:
             yield f'column {name!r} may be missing; expected key and event time to be there always'
+    for name in [name for pair in contract.pairs for name in (pair.first, pair.second)]:
+        if (column := contract.column(name)).personal or column.type not in ('int', 'float', 'bool'):
+            kind = 'personal' if column.personal else f'of type {column.type}'
+            yield f'a pair with column {name!r}, which is {kind}; expected numbers that are not personal'
     if contract.minimum_rows > (contract.maximum_rows or contract.minimum_rows):
         yield f'minimum_rows = {contract.minimum_rows} above maximum_rows = {contract.maximum_rows}'
     if contract.freshness and not contract.event_time:
@@ -111,6 +116,7 @@ class Contract:
     columns: tuple[Column, ...]
     key: tuple[str, ...] = ()  # the columns that name a row; empty: rows have no name
     event_time: str = ''  # the column of when a row happened, a timestamp or date; '': none
+    pairs: tuple[Pair, ...] = ()  # numbers whose profiles are kept together, too
     minimum_rows: int = 0  # that a batch has
     maximum_rows: int | None = None  # None: any number
     freshness: str = ''  # how old a batch's newest row may be when it is committed: '3 days'; '': any age
@@ -183,6 +189,12 @@ def _table(column: Column) -> str:
     lines = (f'{field.name} = {toml_value(value)}\n' for field, value in values if value != field.default)
     return f'[columns.{name}]\n{"".join(lines)}'
 
+# %% ../nbs/lib/125_contract.ipynb #0fd1dd01
+def _grid(pair: Pair) -> str:
+    "The table of a pair."
+    named = {'first': pair.first, 'second': pair.second, 'edges': pair.edges}
+    return '[[pairs]]\n' + ''.join(f'{name} = {toml_value(value)}\n' for name, value in named.items())
+
 # %% ../nbs/lib/125_contract.ipynb #80cb68d6
 HEADER = """\
 # What the columns of a dataset mean, and which values they may hold. Every batch is checked before it is
@@ -193,6 +205,7 @@ HEADER = """\
 #   unique      true: no two rows of a batch may have the same value
 #   personal    true: says something about a person; its values are never shown
 # key: the columns that together name one row. event_time: the column of when it happened.
+# pairs: two columns of numbers that profiles hold together, too, on a grid; companions.fix_pairs writes it.
 # Of a batch as a whole: minimum_rows, maximum_rows, and freshness = "3 days", how old its newest row may be.
 """
 
@@ -207,9 +220,9 @@ def to_toml(
         f'key = {toml_value(contract.key)}',
     ]
     for one in fields(contract)[3:]:
-        if (value := getattr(contract, one.name)) != one.default:
+        if one.name != 'pairs' and (value := getattr(contract, one.name)) != one.default:
             lines.append(f'{one.name} = {toml_value(value)}')
-    return '\n'.join([*lines, '', *map(_table, contract.columns)])
+    return '\n'.join([*lines, '', *map(_table, contract.columns), *map(_grid, contract.pairs)])
 
 # %% ../nbs/lib/125_contract.ipynb #41430a81
 def write_contract(contract: Contract, path: str | Path) -> None:
@@ -234,6 +247,16 @@ def _column(name: str, table: object) -> Column:
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
     return Column(name=name, **values)
 
+
+def _pair(table: Any) -> Pair:
+    "A pair from its table."
+    try:
+        _known(table, names := ['first', 'second', 'edges'], where='[[pairs]]')
+        first, second, (one, two) = (table[name] for name in names)
+        return Pair(str(first), str(second), (tuple(map(float, one)), tuple(map(float, two))))
+    except (KeyError, TypeError, ValueError) as e:
+        raise UsageError(f'found [[pairs]] {table!r}; expected first, second and edges of both') from e
+
 # %% ../nbs/lib/125_contract.ipynb #1c26c9f6
 def parse_contract(
     text: str,
@@ -243,7 +266,7 @@ def parse_contract(
     "A contract from the text of its file."
     try:
         found = tomllib.loads(text)
-        rest = {field.name: found[field.name] for field in fields(Contract)[3:] if field.name in found}
+        rest = {f.name: found[f.name] for f in fields(Contract)[3:] if f.name in found and f.name != 'pairs'}
         _known(found, ['format', *(field.name for field in fields(Contract))], where='its top')
         if found.get('format') != 1:
             raise UsageError(f'found format = {found.get("format")!r}; expected format = 1')
@@ -253,7 +276,8 @@ def parse_contract(
         if not isinstance(key, list) or not isinstance(columns := found.get('columns', {}), dict):
             raise UsageError(f'found key = {key!r}; expected a list of columns, and tables [columns.NAME]')
         described = tuple(_column(name, table) for name, table in columns.items())
-        return Contract(dataset, described, tuple(key), **rest)
+        pairs = tuple(map(_pair, found.get('pairs', [])))
+        return Contract(dataset, described, tuple(key), pairs=pairs, **rest)
     except (UsageError, tomllib.TOMLDecodeError) as e:
         raise UsageError(f'{where}: {e}') from e
 

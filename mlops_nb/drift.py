@@ -97,6 +97,7 @@ def profiled(
     *,
     time: str,
     every: str,
+    key: bytes = b'',  # of the hashes of personal columns; without it they have counts alone
     prefix: str = '',  # of the batches' names
 ) -> Profiled:
     "Cut one side into periods, and profile each."
@@ -106,7 +107,7 @@ def profiled(
     if time:
         parts = cut(rows, event_times(one.table, time), every=every)
     profiles = [
-        profile_table(batch, {'batch': f'{prefix}{name}'}, personal=personal)
+        profile_table(batch, {'batch': f'{prefix}{name}'}, personal=personal, key=key)
         for name, batch in parts.batches.items()
     ]
     first, last = parts.times
@@ -312,6 +313,7 @@ def check(
     time: str = '',  # the column of when a row happened; '': the history is one batch, not calibrated
     every: str = '',  # 'hour', 'day', 'week', 'month', 'quarter' or 'year'; '': what suits the history
     alpha: float = 0.01,  # how often rows in which nothing changed may be called drifted, between 0 and 1
+    key: bytes = b'',  # of the hashes of personal columns; without it they have counts alone
     progress: Callable[[str], None] = lambda doing: None,  # told what is being done
 ) -> Check:  # raises UsageError, NotFoundError
     "Compare new rows with a history."
@@ -328,7 +330,7 @@ def check(
     if time:
         event_times(arrived.table, time)  # before the long work starts
         every = every or choose_period(event_times(past.table, time))
-    return _checked(arrived, past, guesses, time=time, every=every, alpha=alpha, progress=progress)
+    return _checked(arrived, past, guesses, time=time, every=every, alpha=alpha, key=key, progress=progress)
 
 # %% ../nbs/lib/340_drift.ipynb #27201843
 def _checked(
@@ -339,6 +341,7 @@ def _checked(
     time: str,
     every: str,
     alpha: float,
+    key: bytes,
     progress: Callable[[str], None],
 ) -> Check:
     "The comparison of rows that can be compared."
@@ -346,8 +349,8 @@ def _checked(
         f'profiling {len(past.table):,} and {len(arrived.table):,} rows'
         + (f', {every} by {every}' if every else '')
     )
-    history = profiled(past, guesses, time=time, every=every)
-    new = profiled(arrived, guesses, time=time, every=every, prefix='new ')
+    history = profiled(past, guesses, time=time, every=every, key=key)
+    new = profiled(arrived, guesses, time=time, every=every, key=key, prefix='new ')
     if not history.profiles or not new.profiles:
         raise UsageError(
             f'found no row with a time in {(arrived if history.profiles else past).name}; expected some'

@@ -211,6 +211,7 @@ class Comparison:
     disagreement: Disagreement
     scores: Scores
     notes: tuple[str, ...] = ()  # what a reader has to know: 'late@1 has learned from these rows'
+    apart: tuple[SliceResult, ...] = ()  # where they part most often: share of a slice's rows
 
     @property
     def won(self) -> tuple[Difference, ...]:

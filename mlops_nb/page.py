@@ -5,11 +5,16 @@
 # %% ../nbs/lib/130_page.ipynb #523b0728
 from __future__ import annotations
 
+import keyword
 import re
+import tokenize
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from html import escape
 from html.parser import HTMLParser
+from io import StringIO
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final
 
 from .notebook import cell_numbers, failed_line
@@ -20,9 +25,9 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['VOID', 'ELEMENTS', 'DRAWING', 'DROPPED', 'ATTRIBUTES', 'DRAWN', 'STYLES', 'LONGEST', 'MARKS', 'ENDS', 'ERROR_MARK',
            'render', 'markup', 'safe_style', 'safe_drawing', 'safe_attribute', 'opening_tag', 'Cleaner', 'clean_html',
-           'settle', 'Pen', 'named_colour', 'turn', 'ansi_html', 'markdown_html', 'code_html', 'picture_html',
-           'rich_html', 'Output', 'output_html', 'cell_tags', 'is_failure', 'Cell', 'page_cell', 'Failure',
-           'find_failure', 'notebook_html']
+           'settle', 'Pen', 'named_colour', 'turn', 'ansi_html', 'markdown_html', 'python_html', 'code_html',
+           'picture_html', 'rich_html', 'Output', 'output_html', 'cell_tags', 'is_failure', 'Cell', 'page_cell',
+           'Failure', 'find_failure', 'notebook_html']
 
 # %% ../nbs/lib/130_page.ipynb #5fb94504
 def render(
@@ -284,12 +289,32 @@ def markdown_html(
             text = text.replace(f'(attachment:{name})', f'(data:{media};base64,{"".join(data.split())})')
     return clean_html(MarkdownIt('commonmark').enable(['table', 'strikethrough']).render(text))
 
+# %% ../nbs/lib/130_page.ipynb #c2d0be12
+def python_html(source: str) -> str:  # safe HTML; raises tokenize.TokenError, SyntaxError
+    "Python with its words marked, in pygments' classes: k, s, c, m, and nf for what is defined."
+    kinds = {tokenize.COMMENT: 'c', tokenize.NUMBER: 'm'}
+    begins = [0, *accumulate(len(line) + 1 for line in source.split('\n'))]
+    out, at, before = list[str](), 0, ''
+    for token in tokenize.generate_tokens(StringIO(source).readline):
+        kind = kinds.get(token.type, 's' if 'STRING' in tokenize.tok_name[token.type] else '')
+        if token.type == tokenize.NAME:
+            kind = 'nf' if before in ('def', 'class') else 'k' if keyword.iskeyword(token.string) else ''
+        before = token.string
+        if kind:
+            start, end = (begins[row - 1] + column for row, column in (token.start, token.end))
+            out += [escape(source[at:start]), f'<span class="{kind}">{escape(source[start:end])}</span>']
+            at = end
+    return ''.join([*out, escape(source[at:])])
+
 # %% ../nbs/lib/130_page.ipynb #0faac74d
 def code_html(
     source: str,
     language: str = 'python',
 ) -> str:  # safe HTML, for inside <pre>
     "Source code with its words marked."
+    if language == 'python':
+        with suppress(tokenize.TokenError, SyntaxError):
+            return python_html(source.rstrip('\n'))
     from pygments import highlight  # type: ignore[import-untyped]
     from pygments.formatters.html import HtmlFormatter  # type: ignore[import-untyped]
     from pygments.lexers import get_lexer_by_name  # type: ignore[import-untyped]

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['labelled', 'calibration_curve', 'calibration_error', 'roc_auc', 'classification', 'regression', 'Weighted',
            'scores_of', 'by_truth', 'calibration_of', 'weighted_metrics', 'profiled_classification',
-           'estimated_classification', 'profiled_regression', 'record', 'history']
+           'estimated_classification', 'profiled_classes', 'profiled_multiclass', 'profiled_regression', 'record',
+           'history']
 
 # %% ../nbs/lib/345_performance.ipynb #ee7c91ea
 def labelled(
@@ -251,6 +252,40 @@ def estimated_classification(
         rate = isotonic_regression(known.positive / known.rows, sample_weight=known.rows, y_min=0, y_max=1)
         positive = np.interp(values, known.score, rate)
     return weighted_metrics(Weighted(values, rows * positive, rows * (1 - positive)), threshold=threshold)
+
+# %% ../nbs/lib/345_performance.ipynb #0fd1bb02
+def profiled_classes(
+    profile: Profile,
+    scores: Mapping[Any, str],  # class: the column of its probability
+) -> pd.DataFrame:  # a row a class; raises UsageError
+    "How well each class is told from the others, for the rows whose truth is known, from a profile alone."
+    import pandas as pd
+
+    rows = {}
+    for value, name in scores.items():
+        actual = by_truth(profile, name).positive.sum()
+        parts = [profile.columns.get(f'{name}{MARK}{part}') for part in ('right', 'wrong')]
+        if None in parts:
+            told = f'`profile(rows, scores=[Scores({dict(scores)!r}, LABEL)])`'
+            raise UsageError(f'this profile knows {name!r} as no class of several; expected one of {told}')
+        right, wrong = (part.rows - part.missing for part in parts if part is not None)
+        row = {'rows': actual, 'predicted': right + wrong, 'right': right}
+        row |= {'precision': right / max(1, right + wrong), 'recall': right / max(1, actual)}
+        row |= {'f1': 2 * right / max(1, right + wrong + actual)}
+        rows[value] = row | {'roc_auc': profiled_classification(profile, name).get('roc_auc', math.nan)}
+    return pd.DataFrame.from_dict(rows, orient='index').astype({'rows': int})
+
+
+def profiled_multiclass(
+    profile: Profile,
+    scores: Mapping[Any, str],  # class: the column of its probability
+) -> dict[str, float]:  # raises UsageError
+    "The metrics of a prediction of several classes, averaged over them as scikit-learn's 'macro' does."
+    table = profiled_classes(profile, scores)
+    mean = table[['precision', 'recall', 'f1', 'roc_auc']].mean()
+    rows = float(table.predicted.sum())
+    whole = {'rows': rows, 'accuracy': float(table.right.sum()) / rows}
+    return whole | {f'macro_{name}': float(value) for name, value in mean.items() if math.isfinite(value)}
 
 # %% ../nbs/lib/345_performance.ipynb #fd7d788f
 def profiled_regression(

@@ -192,8 +192,9 @@ def _html(held: Held) -> str:
     why, table = held.why(), held.arrow()
     counts = why.groupby(['column', 'reason'], sort=False)['row'].count().reset_index()
     left, lines = ' style="text-align:left"', []
-    for one in counts.sort_values('row', ascending=False).itertuples():
-        cells = f'{int(one.row):,}' if one.row else 'all', label(one.column, 60), str(one.reason)
+    counts = counts.sort_values('row', ascending=False)
+    for column, reason, rows in zip(counts['column'], counts['reason'], counts['row'], strict=True):
+        cells = f'{rows:,}' if rows else 'all', label(column, 60), reason
         lines.append('<tr>' + ''.join(f'<td{left}>{escape(cell)}</td>' for cell in cells) + '</tr>')
     bad: dict[int, set[str]] = {}
     for row, column in zip(why['row'], why['column'], strict=True):

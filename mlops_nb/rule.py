@@ -70,19 +70,12 @@ class Quantity:
         inside = names or (f'{self.level:g}' if self.level else '')
         return f'{self.name}({inside})' if inside else self.name or self.kind
 
-# %% ../nbs/lib/020_rule.ipynb #e5e88837
+# %% ../nbs/lib/020_rule.ipynb #8d0c6a50
 Sign = Literal['>=', '<=', '>', '<']
 UNITS: Final = {
-    '': 1,
-    'B': 1,
-    'kB': 10**3,
-    'KB': 10**3,
-    'MB': 10**6,
-    'GB': 10**9,
-    'KiB': 2**10,
-    'MiB': 2**20,
-    'GiB': 2**30,
-}
+    '': 1, 'B': 1, 'kB': 10**3, 'KB': 10**3, 'MB': 10**6, 'GB': 10**9,
+    'KiB': 2**10, 'MiB': 2**20, 'GiB': 2**30,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -114,7 +107,13 @@ class Rule:
         if self.champion:
             margin = f' {"-" if self.number < 0 else "+"} {number.lstrip("-")}' if self.number else ''
             return f'{self.quantity} {self.sign} champion{margin}{note}'
-        return f'{self.quantity} {self.sign} {number}{" B" if kind == "size" else ""}{note}'
+        if kind == 'size':
+            number = next(
+                f'{self.number / UNITS[u]:g} {u}'
+                for u in ('GB', 'MB', 'kB', 'B')
+                if not self.number % UNITS[u]
+            )
+        return f'{self.quantity} {self.sign} {number}{note}'
 
 # %% ../nbs/lib/020_rule.ipynb #09595dac
 class MisreadError(ValueError):
@@ -147,11 +146,11 @@ def _columns(text: str, place: str) -> tuple[str, ...]:
         raise MisreadError(text, place, ['different COLUMN names between commas'])
     return names
 
-# %% ../nbs/lib/020_rule.ipynb #bad6dfbd
+# %% ../nbs/lib/020_rule.ipynb #d4dc9913
 def _metric(text: str, place: str) -> str:
-    "The name of a metric that can be measured on any rows."
+    "The name of a metric that is measured on rows and has a better side."
     name = '_'.join(text.split())
-    known = [one for one in METRICS if one not in ('pinball', 'coverage')]
+    known = [one for one in METRICS if METRICS[one] and one not in ('pinball', 'coverage')]
     if name not in known:
         raise MisreadError(text, place, known)
     return name
@@ -184,8 +183,6 @@ def _quantity(text: str) -> Quantity:
     "The left side of a comparison."
     if found := re.fullmatch(SLICE, text):
         name = _metric(found['metric'], 'in worst slice of METRIC')
-        if not METRICS[name]:
-            raise MisreadError(name, 'in worst slice of METRIC', [one for one in METRICS if METRICS[one]])
         by = _columns(found['by'], 'in worst slice by COLUMN') if found['by'] else ()
         return Quantity('worst slice', name, by, float(found['rows'] or 0))
     if found := re.fullmatch(r'([A-Za-z_]\w*)\s*\(\s*(.+?)\s*\)', text):

