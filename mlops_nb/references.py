@@ -171,8 +171,8 @@ def read_reference(
         differ = [f'{n} is {kind}' for n, kind in seen.columns.items() if kept.columns.get(n) != kind]
         differ += [f'{n} is gone' for n in kept.columns if n not in seen.columns]
         raise ConflictError(
-            f'{kept} has changed underneath: found {", ".join([f"{seen.rows:,} rows", *differ])}; expected the '
-            f'{kept.rows:,} rows of {kept.created_at:%Y-%m-%d}. Keep what is there now: refer() again'
+            f'{kept} has changed underneath: found {", ".join([f"{seen.rows:,} rows", *differ])}; expected '
+            f'the {kept.rows:,} rows of {kept.created_at:%Y-%m-%d}. Keep what is there now: refer() again'
         )
     if run:
         with store.begin() as connection:
