@@ -1002,6 +1002,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'mlops_nb.imports._blocks': ('lib/imports.html#_blocks', 'mlops_nb/imports.py'),
                                   'mlops_nb.imports._check_keys': ('lib/imports.html#_check_keys', 'mlops_nb/imports.py'),
                                   'mlops_nb.imports._commit': ('lib/imports.html#_commit', 'mlops_nb/imports.py'),
+                                  'mlops_nb.imports._lasting': ('lib/imports.html#_lasting', 'mlops_nb/imports.py'),
+                                  'mlops_nb.imports._named': ('lib/imports.html#_named', 'mlops_nb/imports.py'),
                                   'mlops_nb.imports.import_rows': ('lib/imports.html#import_rows', 'mlops_nb/imports.py'),
                                   'mlops_nb.imports.parts_of': ('lib/imports.html#parts_of', 'mlops_nb/imports.py'),
                                   'mlops_nb.imports.source_of': ('lib/imports.html#source_of', 'mlops_nb/imports.py')},

@@ -61,7 +61,8 @@ def data_commit(
     if upsert:
         version = put(store, dataset, rows, batch=batch, key=names(key), **about)
     else:
-        version = commit(store, dataset, rows, batch=batch, contract=contract, widen=widen, **about)
+        rules = {'contract': contract, 'widen': widen}
+        version = commit(store, dataset, rows, batch=batch, **rules, **about)  # type: ignore[arg-type]
     personal = [column.name for column in contract.columns if column.personal] if contract else []
     told, secret = {'dataset': dataset, 'batch': batch}, store.settings.profile_key.encode()
     save_profile(

@@ -44,11 +44,9 @@ def list_quarantine(
     """
     from mlops_nb.quarantine import held_batches
 
-    show(
-        held_batches(project_store(), dataset or None, released=released),
-        as_json=as_json,
-        empty='Nothing is in quarantine',
-    )
+    found = held_batches(project_store(), dataset or None, released=released)
+    shown = found if as_json else found.drop(columns=['created_by', 'run'])
+    show(shown, as_json=as_json, empty='Nothing is in quarantine')
 
 # %% ../nbs/lib/750_cli_features.ipynb #8763f9a3
 @quarantine_app.command('show')

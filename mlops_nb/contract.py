@@ -96,16 +96,16 @@ def _contradictions(contract: Contract) -> Iterator[str]:
     for name in contract.key + ((contract.event_time,) if contract.event_time else ()):
         if contract.column(name).missing:
             yield f'column {name!r} may be missing; expected key and event time to be there always'
+    for name in [name for pair in contract.pairs for name in (pair.first, pair.second)]:
+        if (column := contract.column(name)).personal or column.type not in ('int', 'float', 'bool'):
+            kind = 'personal' if column.personal else f'of type {column.type}'
+            yield f'a pair with column {name!r}, which is {kind}; expected numbers that are not personal'
     if contract.minimum_rows > (contract.maximum_rows or contract.minimum_rows):
         yield f'minimum_rows = {contract.minimum_rows} above maximum_rows = {contract.maximum_rows}'
     if contract.freshness and not contract.event_time:
         yield f'freshness = {contract.freshness!r} without an event_time; expected the column of the time'
     if contract.event_time and contract.column(contract.event_time).type not in ('timestamp', 'date'):
         yield f'event_time = {contract.event_time!r} is no time; expected a timestamp or a date'
-    for name in [name for pair in contract.pairs for name in (pair.first, pair.second)]:
-        if (column := contract.column(name)).personal or column.type not in ('int', 'float', 'bool'):
-            kind = 'personal' if column.personal else f'of type {column.type}'
-            yield f'a pair with column {name!r}, which is {kind}; expected numbers that are not personal'
 
 # %% ../nbs/lib/125_contract.ipynb #b880e8e9
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -248,6 +249,7 @@ def commit(
     branch: str = MAIN,
     widen: bool = False,  # without a contract: new columns and wider types are meant
     expected: str | None = None,  # 'flights@3', which must still be the newest; None: whatever is
+    hold: bool = True,  # whether a batch that is refused is kept in quarantine
 ) -> Version:  # raises UsageError, ContractError, ConflictError, StoreError
     "Commit a batch: a new version of the dataset, or the one that brought the same rows before."
     check_name(dataset, 'dataset'), check_name(batch, 'batch')
@@ -255,7 +257,8 @@ def commit(
         before = head(store, connection, dataset, branch)
     if contract is None and before is not None:
         contract = contract_of(store, before)
-    with guarded(store, dataset, data, batch=batch, contract=contract, run=run, message=message):
+    about = {'batch': batch, 'contract': contract, 'run': run, 'message': message}
+    with guarded(store, dataset, data, **about) if hold else nullcontext():  # type: ignore[arg-type]
         rows = check_rows(data, dataset, contract)
         draft = draft_of(store, rows, dataset=dataset, batch=batch, contract=contract)
         version = replace(draft.version, run=run, message=message, source=source, branch=branch)

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from .contract import Contract, as_table, enforce
 from .core import ContractError, NotFoundError, UsageError, sha256, sha256_file
 from .data import Version, check_name, commit
+from .kinds import TYPES, plain_values, type_of
 from .lineage import link
 from .profile import profile_table, save_profile
 from .quarantine import guarded
@@ -79,6 +80,12 @@ def source_of(data: Any) -> str:  # '' for rows in memory
 PART: Final = 1 << 27  # bytes of rows in memory that make a part
 
 
+def _lasting(found: pa.Schema) -> pa.Schema:
+    "The types that a contract would have, so that one can be written later."
+    kinds = [TYPES[name] if (name := type_of(kind)) else kind for kind in found.types]
+    return pa.schema(list(zip(found.names, kinds, strict=True)))
+
+
 def _as_first(block: pa.Table, first: pa.Schema, start: int) -> pa.Table:  # raises UsageError
     "A block in the types of the first one, where that loses nothing."
     if block.column_names != first.names:
@@ -86,15 +93,16 @@ def _as_first(block: pa.Table, first: pa.Schema, start: int) -> pa.Table:  # rai
         raise UsageError(
             f'from row {start:,} on, found other columns: {odd[0]!r}; expected those of the first rows'
         )
+    columns = []
     for name, kind in zip(first.names, first.types, strict=True):
         try:
-            block.column(name).cast(kind)
+            columns.append(plain_values(block.column(name)).cast(kind))
         except pa.ArrowInvalid as e:
             raise UsageError(
                 f'from row {start:,} on, {name} is {block.schema.field(name).type}; expected {kind} as in '
                 'the rows before. A contract says what it shall be: contracts/DATASET.toml'
             ) from e
-    return block.cast(first)
+    return pa.table(columns, schema=first)
 
 
 def parts_of(
@@ -110,12 +118,13 @@ def parts_of(
     for block in _blocks(data):
         table = as_table(block)
         if contract is None:
-            first = first or table.schema
+            first = first or _lasting(table.schema)
             table = _as_first(table, first, rows)
         rows += len(table)
         step = max(1, len(table) * size // max(1, table.nbytes))
         for piece in (table.slice(start, step) for start in range(0, len(table) or 1, step)):
-            if held and (sum(one.nbytes for one in held) >= size or held[0].schema != piece.schema):
+            full = held and sum(one.nbytes for one in held) + piece.nbytes > size
+            if held and (full or held[0].schema != piece.schema):
                 yield pa.concat_tables(held)
                 held = []
             held.append(piece)
@@ -141,6 +150,17 @@ def _check_keys(parts: list[Path], contract: Contract) -> None:  # raises Contra
             f'{contract.dataset}: found {count:,} keys ({", ".join(contract.key)}) in several places of the '
             'file; expected one row for each key'
         )
+
+
+def _named(parts: Iterator[pa.Table], batch: str) -> Iterator[tuple[str, pa.Table]]:
+    "Parts with the names of their batches: a number only where there are several."
+    before = next(parts, None)
+    number = 0
+    while before is not None:
+        following = next(parts, None)
+        number += 1
+        yield (batch if number == 1 and following is None else f'{batch}.{number}'), before
+        before = following
 
 # %% ../nbs/lib/291_imports.ipynb #824cda4b
 def _commit(
@@ -181,16 +201,16 @@ def import_rows(
     source, paths = source_of(data), list[Path]()
     about: dict[str, Any] = {'contract': contract, 'run': run, 'message': message or source}
     with tempfile.TemporaryDirectory(prefix='mlops-nb-import-') as aside:
-        for number, part in enumerate(parts_of(data, contract, size=size, progress=progress), 1):
-            with guarded(store, dataset, part, batch=f'{batch}.{number}', **about):
+        for name, part in _named(parts_of(data, contract, size=size, progress=progress), batch):
+            with guarded(store, dataset, part, batch=name, **about):
                 checked = enforce(contract, part) if contract is not None else part
-            paths.append(Path(aside, f'{number}.parquet'))
+            paths.append(Path(aside, f'{name}.parquet'))
             pq.write_table(checked, paths[-1], compression='lz4')
         if not paths:
             raise UsageError(f'found no rows in {source or "the data"}; expected at least one')
         if contract is not None and contract.key and len(paths) > 1:
             _check_keys(paths, contract)
-        for number, path in enumerate(paths, 1):
-            name = batch if len(paths) == 1 else f'{batch}.{number}'
-            version = _commit(store, dataset, pq.read_table(path), batch=name, source=source, **about)
+        for path in paths:
+            about['batch'] = path.name.removesuffix('.parquet')
+            version = _commit(store, dataset, pq.read_table(path), source=source, **about)
     return version

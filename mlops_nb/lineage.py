@@ -112,14 +112,11 @@ def _told_elsewhere(connection: sa.Connection, *, rows: bool) -> list[Edge]:
     for row in connection.execute(sa.select(decision).order_by(decision.c.id)):
         found.append(Edge(f'decision:{row.id}', f'report:{row.report}', row.action, row.created_at))
     if rows:
-        of, before = dataset_version.c, dataset_version.alias().c
-        later = sa.and_(of.dataset == before.dataset, of.version == before.version + 1)
-        pairs = sa.select(of.dataset, of.version, of.created_at).where(later)
-        for row in connection.execute(pairs.order_by(of.dataset, of.version)):
+        of = dataset_version.c
+        later = sa.select(of.dataset, of.version, of.parent, of.created_at).where(of.parent.is_not(None))
+        for row in connection.execute(later.order_by(of.dataset, of.version)):
             name = f'dataset:{row.dataset}@'
-            found.append(
-                Edge(f'{name}{row.version}', f'{name}{row.version - 1}', 'builds on', row.created_at)
-            )
+            found.append(Edge(f'{name}{row.version}', f'{name}{row.parent}', 'builds on', row.created_at))
     return found
 
 # %% ../nbs/lib/230_lineage.ipynb #16a5a633

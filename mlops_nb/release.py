@@ -44,9 +44,8 @@ def release(
         raise UsageError('found no reason; expected what was wrong and what was done: why="..." (--why)')
     contract, table = present_contract(entry), entry.arrow() if rows is None else rows
     checked = enforce(contract, table) if contract is not None else table
-    version = commit(
-        store, entry.dataset, checked, batch=entry.batch, contract=contract, run=run, message=why
-    )
+    about = {'batch': entry.batch, 'contract': contract, 'run': run, 'message': why}
+    version = commit(store, entry.dataset, checked, hold=False, **about)  # type: ignore[arg-type]
     if entry.version not in (None, version.version):
         raise RefusedError(
             f'quarantine {number} was released as {entry.dataset}@{entry.version} already; expected one that '

@@ -87,7 +87,7 @@ def test_a_mistake_anywhere_in_a_large_file_keeps_all_of_it_out(store: Store, wh
 
 
 def test_a_key_that_is_in_two_parts_is_refused(store: Store) -> None:
-    twice = [*tables(20_000), *tables(1000)]  # the last thousand are the first ones again
+    twice = [*tables(40_000), *tables(1000)]  # the last thousand are the first ones again
     with pytest.raises(ContractError, match=r'found 1,000 keys \(n\) in several places'):
         import_rows(store, 'rows', twice, batch='big', contract=ROWS, size=200_000)
     assert versions(store).empty

@@ -56,6 +56,17 @@ TOLD = {
         "{'planes@1': ['Lea'], 'planes@2': ['Lea', 'Jon'], 'planes@3': ['Lea', 'Jon']}",
         'parts are in 1 files now',
     ),
+    'features': (
+        'weather: found 3 rows with the key and time of another row; expected one value of each',
+        '169,375 flights up to noon: not one wind has changed',
+        '336,776 rows written, the same wind for each: True',
+    ),
+    'contracts': (
+        "expected one of 'EWR', 'JFK', 'LGA'",
+        'The batch is kept in quarantine: mlops-nb data quarantine show 1',
+        'thousands had a comma, two rows left out',
+        'Nothing is in quarantine',
+    ),
     'failures': (
         "speeds.ipynb:cell 3:line 1: AttributeError: 'DataFrame' object has no attribute 'hours'",
         'mlops-nb run speeds.ipynb --month 7 --hold',
