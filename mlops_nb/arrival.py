@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -166,8 +166,8 @@ def wanted(
 ) -> dict[str, pa.Table]:  # the rows to commit, by batch; raises UsageError
     "What the batches of an arrival are, together with what is there already."
     dataset, before = contract.dataset, brought(store, contract.dataset)
-    here = [name for name in arrival.batches if name in before]
     version = data.find(store, f'{dataset}@latest') if before else None
+    here = [name for name in arrival.batches if version and name in version.batches]
     there = dict(data.read(store, version, batches=here)) if version and here else {}
     found = {}
     for name, new in arrival.batches.items():
@@ -199,8 +199,8 @@ def commit(
     dataset, versions = contract.dataset, []
     personal = [column.name for column in contract.columns if column.personal]
     for batch, rows in wanted(store, arrival, contract, replace=replace).items():
-        about = {'message': arrival.message, 'run': run}
-        versions.append(data.commit(store, dataset, rows, batch=batch, contract=contract, **about))
+        why: dict[str, Any] = {'message': arrival.message, 'run': run}
+        versions.append(data.commit(store, dataset, rows, batch=batch, contract=contract, **why))
         about, key = {'dataset': dataset, 'batch': batch}, store.settings.profile_key.encode()
         profile = profile_table(rows, about, personal=personal, key=key)
         beside = pair_columns(contract.pairs, {name: rows[name] for name in rows.column_names})

@@ -13,7 +13,10 @@ from typing import Annotated
 import typer
 
 from .cli_audit import audit_app
+from .cli_compare import compare_models
+from .cli_data import data_app
 from .cli_exec import PairsCommand, execute
+from .cli_features import add_to
 from .cli_models import models_app
 from .cli_profile import profile_app
 from .cli_run import check, flow, resume, run
@@ -22,19 +25,20 @@ from .console import PASSED_ON, AsJson, Why, application, joined, opened, show
 from .core import MlopsError, load_settings
 
 # %% auto #0
-__all__ = ['app', 'data_app', 'review_app', 'runs_app', 'ACTIONS', 'list_runs', 'show_run', 'data_versions', 'data_changes',
-           'data_profile', 'data_lineage', 'list_reviews', 'review_page', 'decide_command', 'doctor', 'tour', 'main']
+__all__ = ['app', 'review_app', 'runs_app', 'ACTIONS', 'list_runs', 'show_run', 'list_reviews', 'review_page', 'decide_command',
+           'doctor', 'tour', 'main']
 
 # %% ../nbs/lib/725_cli.ipynb #e583ad6e
 app = application('The whole life of a machine-learning model, in notebooks. Start with: mlops-nb')
-data_app = application('Datasets and their versions. Example: mlops-nb data versions flights')
 review_app = application('Drift reports, and what people decide. Example: mlops-nb review list late')
 runs_app = application('Runs of flows and notebooks. Example: mlops-nb runs list')
 app.add_typer(drift_app, name='drift')
 app.add_typer(data_app, name='data')
+add_to(data_app)
 app.add_typer(profile_app, name='profile')
 app.add_typer(review_app, name='review')
 app.add_typer(models_app, name='models')
+models_app.command('compare')(compare_models)
 app.add_typer(audit_app, name='audit')
 app.add_typer(runs_app, name='runs')
 app.callback(invoke_without_command=True, no_args_is_help=False)(welcome)
@@ -79,54 +83,6 @@ def show_run(run: str, folder: Path = Path('.')) -> None:
         text = notebook_html(json.loads(executed), title=f'{run}: {step_name}', banner='')
         page.write_text(text, encoding='utf-8')
         print(f'wrote {page}')
-
-# %% ../nbs/lib/725_cli.ipynb #a39478f0
-@data_app.command('versions')
-def data_versions(dataset: Annotated[str, typer.Argument()] = '', as_json: AsJson = False) -> None:
-    """The versions of a dataset, or of all.
-
-    Example: mlops-nb data versions flights
-    """
-    from mlops_nb.data import versions
-
-    show(
-        versions(opened(), dataset or None),
-        as_json=as_json,
-        empty='No datasets yet: mlops-nb flow ingest run',
-    )
-
-# %% ../nbs/lib/725_cli.ipynb #695dfb20
-@data_app.command('changes')
-def data_changes(before: str, after: str) -> None:
-    """What changed between two versions.
-
-    Example: mlops-nb data changes flights@2 flights@3
-    """
-    from mlops_nb.data import changes
-
-    print(changes(opened(), before, after))
-
-# %% ../nbs/lib/725_cli.ipynb #e365b1a4
-@data_app.command('profile')
-def data_profile(dataset: str, batch: str, as_json: AsJson = False) -> None:
-    """The profile of a batch: a row a column.
-
-    Example: mlops-nb data profile flights 2013-07
-    """
-    from mlops_nb.profile import load_profile
-
-    show(load_profile(opened(), dataset=dataset, batch=batch).summary(), as_json=as_json, empty='No columns')
-
-# %% ../nbs/lib/725_cli.ipynb #495bdfbe
-@data_app.command('lineage')
-def data_lineage(node: str) -> None:
-    """What something was made from, and what was made of it.
-
-    Example: mlops-nb data lineage model:late@1    (or dataset:flights@3, run:TrainFlow/12)
-    """
-    from mlops_nb.lineage import trace
-
-    print(trace(opened(), node))
 
 # %% ../nbs/lib/725_cli.ipynb #37b7f604
 @review_app.command('list')

@@ -5,82 +5,54 @@
 # %% ../nbs/lib/125_contract.ipynb #ccff9aa8
 from __future__ import annotations
 
-import json
-import math
+import html
 import re
 import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
-from datetime import date, datetime
+from dataclasses import dataclass, field, fields
+from datetime import date, datetime, timedelta
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .core import ContractError, NotFoundError, UsageError, choices, suggest
+from .core import ContractError, NotFoundError, UsageError, choices, now, suggest
+from mlops_nb.kinds import (
+    TYPES as TYPES,  # also part of this module's interface
+    Value,
+    accepted,
+    again,
+    age,
+    changed_by,
+    fits,
+    plain_values,
+    shown,
+    toml_value,
+    type_of as type_of,
+)
 from .pair import Pair
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['TYPES', 'Value', 'HEADER', 'type_of', 'fits', 'Column', 'Contract', 'to_toml', 'write_contract', 'parse_contract',
-           'read_contract', 'as_table', 'Violation', 'violations', 'enforce', 'infer']
-
-# %% ../nbs/lib/125_contract.ipynb #25b376b5
-TYPES: Mapping[str, pa.DataType] = MappingProxyType(
-    {
-        'int': pa.int64(),
-        'float': pa.float64(),
-        'string': pa.string(),
-        'bool': pa.bool_(),
-        'timestamp': pa.timestamp('us', 'UTC'),
-        'date': pa.date32(),
-    }
-)
-Value: TypeAlias = int | float | str | bool | date | datetime
-
-# %% ../nbs/lib/125_contract.ipynb #54bb226a
-def type_of(
-    found: pa.DataType,
-) -> str:  # one of `TYPES`; '' for what no contract can describe
-    "The contract's type for an Arrow type."
-    kinds = pa.types
-    if kinds.is_dictionary(found):
-        return type_of(found.value_type)
-    if kinds.is_timestamp(found):
-        return 'timestamp' if found.tz else ''
-    if kinds.is_string(found) or kinds.is_large_string(found) or kinds.is_string_view(found):
-        return 'string'
-    if kinds.is_integer(found) or kinds.is_floating(found):
-        return 'int' if kinds.is_integer(found) else 'float'
-    return 'bool' if kinds.is_boolean(found) else 'date' if kinds.is_date(found) else ''
-
-# %% ../nbs/lib/125_contract.ipynb #fcbed928
-def fits(
-    value: object,  # a bound or an allowed value
-    type: str,  # one of `TYPES`
-) -> bool:
-    "Whether a value of Python can stand in a column of a type."
-    if isinstance(value, bool) or type == 'bool':
-        return isinstance(value, bool) and type == 'bool'
-    if isinstance(value, datetime) or type == 'timestamp':
-        return isinstance(value, datetime) and type == 'timestamp' and value.tzinfo is not None
-    if type == 'float' and isinstance(value, float):
-        return not math.isnan(value)
-    if isinstance(value, int) and not -(2**63) <= value < 2**63:
-        return False
-    return isinstance(value, {'int': int, 'float': int, 'string': str, 'date': date}[type])
+__all__ = ['OPTIONAL', 'HEADER', 'Column', 'Contract', 'to_toml', 'write_contract', 'parse_contract', 'read_contract', 'as_table',
+           'Violation', 'violations', 'enforce', 'infer']
 
 # %% ../nbs/lib/125_contract.ipynb #b28ba01d
 def _problems(column: Column) -> Iterator[str]:
     "What is wrong with the rules of a column."
     if column.type not in TYPES:
         yield f'type {column.type!r}; {choices(str(column.type), TYPES)}'
-    for name, kind in ('description', str), ('missing', bool), ('personal', bool), ('allowed', tuple):
+    for name, kind in (
+        ('description', str),
+        ('missing', bool),
+        ('personal', bool),
+        ('unique', bool),
+        ('allowed', tuple),
+    ):
         if not isinstance(getattr(column, name), kind):
             yield f'{name} = {getattr(column, name)!r}; expected a {kind.__name__}'
     bounds = {'minimum': column.minimum, 'maximum': column.maximum}
@@ -106,6 +78,7 @@ class Column:
     minimum: Value | None = None  # smallest value; for int, float, timestamp and date
     maximum: Value | None = None  # largest value
     allowed: tuple[Value, ...] = ()  # the only values; empty: any
+    unique: bool = False  # whether no two rows of a batch may have the same value
     personal: bool = False  # says something about a person: its values are never shown
 
     def __post_init__(self) -> None:
@@ -123,6 +96,10 @@ def _contradictions(contract: Contract) -> Iterator[str]:
     for name in contract.key + ((contract.event_time,) if contract.event_time else ()):
         if contract.column(name).missing:
             yield f'column {name!r} may be missing; expected key and event time to be there always'
+    if contract.minimum_rows > (contract.maximum_rows or contract.minimum_rows):
+        yield f'minimum_rows = {contract.minimum_rows} above maximum_rows = {contract.maximum_rows}'
+    if contract.freshness and not contract.event_time:
+        yield f'freshness = {contract.freshness!r} without an event_time; expected the column of the time'
     if contract.event_time and contract.column(contract.event_time).type not in ('timestamp', 'date'):
         yield f'event_time = {contract.event_time!r} is no time; expected a timestamp or a date'
     for name in [name for pair in contract.pairs for name in (pair.first, pair.second)]:
@@ -139,16 +116,26 @@ class Contract:
     columns: tuple[Column, ...]
     key: tuple[str, ...] = ()  # the columns that name a row; empty: rows have no name
     event_time: str = ''  # the column of when a row happened, a timestamp or date; '': none
+    minimum_rows: int = 0  # that a batch has
+    maximum_rows: int | None = None  # None: any number
+    freshness: str = ''  # how old a batch's newest row may be at its commit: '3 days'; '': any age
     pairs: tuple[Pair, ...] = ()  # numbers whose profiles are kept together, too
 
     def __post_init__(self) -> None:
         for problem in _contradictions(self):
             raise UsageError(f'the contract of {self.dataset}: {problem}')
+        for name in 'minimum_rows', 'maximum_rows':
+            if not fits(getattr(self, name) or 0, 'int') or (getattr(self, name) or 0) < 0:
+                raise UsageError(f'{name} = {getattr(self, name)!r}; expected a whole number of 0 or more')
+        age(self.freshness)
 
     @property
     def names(self) -> tuple[str, ...]:
         "The columns' names, in order."
         return tuple(column.name for column in self.columns)
+
+    def _repr_html_(self) -> str:
+        return _html(self)
 
     @property
     def schema(self) -> pa.Schema:
@@ -162,34 +149,54 @@ class Contract:
                 return column
         raise NotFoundError(f'found no column {name!r}; {choices(name, self.names)}')
 
-# %% ../nbs/lib/125_contract.ipynb #a47794e3
-def _toml(value: object) -> str:
-    "A value as TOML."
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace('\x7f', '\\u007f')
-    if isinstance(value, datetime):
-        return value.isoformat(timespec='microseconds' if value.microsecond else 'seconds')
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, tuple):
-        return f'[{", ".join(map(_toml, value))}]'
-    return repr(value)
+
+OPTIONAL = {one.name: one.default for one in fields(Contract)[3:] if one.name != 'pairs'}
+
+# %% ../nbs/lib/125_contract.ipynb #3b2fbf73
+def _may_be(column: Column) -> str:
+    "Which values a column may hold."
+    low, high = (None if v is None else shown(v) for v in (column.minimum, column.maximum))
+    if column.allowed:
+        return ', '.join(map(shown, column.allowed))
+    if low and high:
+        return f'{low} to {high}'
+    return f'from {low} on' if low else f'up to {high}' if high else ''
+
+
+def _html(contract: Contract) -> str:
+    "A contract as a table."
+    most = '' if contract.maximum_rows is None else f' to {contract.maximum_rows:,}'
+    rows = f'{contract.minimum_rows:,}{most or " or more"} rows' if most or contract.minimum_rows else ''
+    fresh = f'newest row at most {contract.freshness} old' if contract.freshness else ''
+    key = f'one row for each {", ".join(contract.key)}' if contract.key else ''
+    about = ''.join(f' · {html.escape(text)}' for text in (key, rows, fresh) if text)
+    lines = []
+    for column in contract.columns:
+        marks = {'key': column.name in contract.key, 'event time': column.name == contract.event_time}
+        marks |= {'unique': column.unique, 'personal': column.personal}
+        told = ', '.join(name for name, has in marks.items() if has)
+        missing = 'may be missing' if column.missing else ''
+        cells = column.name, column.type, _may_be(column), missing, told, column.description
+        left = ' style="text-align:left"'
+        lines.append('<tr>' + ''.join(f'<td{left}>{html.escape(cell)}</td>' for cell in cells) + '</tr>')
+    heads = ('column', 'type', 'values', 'gaps', 'is', 'meaning')
+    head = ''.join(f'<th style="text-align:left">{name}</th>' for name in heads)
+    body = f'<thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody>'
+    return f'<p><b>contract of {html.escape(contract.dataset)}</b>{about}</p><table>{body}</table>'
 
 # %% ../nbs/lib/125_contract.ipynb #591f1a80
 def _table(column: Column) -> str:
     "The table of a column: its name and what differs from a new column."
-    name = column.name if re.fullmatch('[A-Za-z0-9_-]+', column.name) else _toml(column.name)
+    name = column.name if re.fullmatch('[A-Za-z0-9_-]+', column.name) else toml_value(column.name)
     values = ((field, getattr(column, field.name)) for field in fields(column)[1:])
-    lines = (f'{field.name} = {_toml(value)}\n' for field, value in values if value != field.default)
+    lines = (f'{field.name} = {toml_value(value)}\n' for field, value in values if value != field.default)
     return f'[columns.{name}]\n{"".join(lines)}'
 
 # %% ../nbs/lib/125_contract.ipynb #0fd1dd01
 def _grid(pair: Pair) -> str:
     "The table of a pair."
     named = {'first': pair.first, 'second': pair.second, 'edges': pair.edges}
-    return '[[pairs]]\n' + ''.join(f'{name} = {_toml(value)}\n' for name, value in named.items())
+    return '[[pairs]]\n' + ''.join(f'{name} = {toml_value(value)}\n' for name, value in named.items())
 
 # %% ../nbs/lib/125_contract.ipynb #80cb68d6
 HEADER = """\
@@ -198,9 +205,11 @@ HEADER = """\
 #   type        int, float, string, bool, timestamp (with a zone, kept in UTC) or date
 #   missing     true: values may be missing; otherwise none may
 #   minimum, maximum, allowed    the values that may be
+#   unique      true: no two rows of a batch may have the same value
 #   personal    true: says something about a person; its values are never shown
 # key: the columns that together name one row. event_time: the column of when it happened.
 # pairs: two columns of numbers that profiles hold together, too, on a grid; companions.fix_pairs writes it.
+# Of a batch as a whole: minimum_rows, maximum_rows, and freshness = "3 days", how old its newest row may be.
 """
 
 # %% ../nbs/lib/125_contract.ipynb #a03f7e3d
@@ -208,9 +217,14 @@ def to_toml(
     contract: Contract,
 ) -> str:  # the same text for equal contracts
     "A contract as the text of its file."
-    lines = [f'{HEADER}format = 1', f'dataset = {_toml(contract.dataset)}', f'key = {_toml(contract.key)}']
-    if contract.event_time:
-        lines.append(f'event_time = {_toml(contract.event_time)}')
+    lines = [
+        f'{HEADER}format = 1',
+        f'dataset = {toml_value(contract.dataset)}',
+        f'key = {toml_value(contract.key)}',
+    ]
+    for name, default in OPTIONAL.items():
+        if (value := getattr(contract, name)) != default:
+            lines.append(f'{name} = {toml_value(value)}')
     return '\n'.join([*lines, '', *map(_table, contract.columns), *map(_grid, contract.pairs)])
 
 # %% ../nbs/lib/125_contract.ipynb #41430a81
@@ -255,7 +269,8 @@ def parse_contract(
     "A contract from the text of its file."
     try:
         found = tomllib.loads(text)
-        _known(found, ['format', 'dataset', 'key', 'event_time', 'columns', 'pairs'], where='its top')
+        rest = {name: found[name] for name in OPTIONAL if name in found}
+        _known(found, ['format', *(field.name for field in fields(Contract))], where='its top')
         if found.get('format') != 1:
             raise UsageError(f'found format = {found.get("format")!r}; expected format = 1')
         dataset, key = found.get('dataset'), found.get('key', [])
@@ -265,7 +280,7 @@ def parse_contract(
             raise UsageError(f'found key = {key!r}; expected a list of columns, and tables [columns.NAME]')
         described = tuple(_column(name, table) for name, table in columns.items())
         pairs = tuple(map(_pair, found.get('pairs', [])))
-        return Contract(dataset, described, tuple(key), found.get('event_time', ''), pairs)
+        return Contract(dataset, described, tuple(key), pairs=pairs, **rest)
     except (UsageError, tomllib.TOMLDecodeError) as e:
         raise UsageError(f'{where}: {e}') from e
 
@@ -308,14 +323,6 @@ def as_table(
         ) from e
     return _without_notes(table)
 
-# %% ../nbs/lib/125_contract.ipynb #fd49dfe1
-def _shown(value: object) -> str:
-    "A value in a message."
-    if isinstance(value, datetime):
-        return value.isoformat(' ')
-    text = repr(value) if isinstance(value, str) else str(value)
-    return text if len(text) <= 40 else f'{text[:39]}…'
-
 # %% ../nbs/lib/125_contract.ipynb #a854cc68
 @dataclass(frozen=True)
 class Violation:
@@ -327,11 +334,12 @@ class Violation:
     rows: int  # how many rows; 0: the column as a whole
     first: int | None = None  # position of the first of them, from 0
     examples: tuple[Any, ...] = ()  # up to three different values; none for a personal column
+    mask: pa.ChunkedArray | None = field(default=None, repr=False, compare=False)  # which rows; None: all
 
     def __str__(self) -> str:
-        shown = f': {", ".join(map(_shown, self.examples))}' if self.examples else ''
+        examples = f': {", ".join(map(shown, self.examples))}' if self.examples else ''
         where = f'; the first at position {self.first}' if self.first is not None else ''
-        rows = f' ({self.rows:,} row{"s"[: self.rows != 1]}{shown}{where})' if self.rows else ''
+        rows = f' ({self.rows:,} row{"s"[: self.rows != 1]}{examples}{where})' if self.rows else ''
         return f'{self.column}: found {self.found}{rows}; expected {self.expected}'
 
 # %% ../nbs/lib/125_contract.ipynb #52f2ad71
@@ -348,32 +356,7 @@ def _violation(
         return
     unique = [] if column.personal else pc.unique(values.filter(wrong)).slice(0, 3).to_pylist()
     examples = tuple(value for value in unique if value is not None)
-    yield Violation(column.name, found, expected, rows, pc.index(wrong, True).as_py(), examples)
-
-# %% ../nbs/lib/125_contract.ipynb #bc56d7bf
-def _plain_values(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    "Categories as their values, NaN as missing."
-    if pa.types.is_dictionary(values.type):
-        values = values.cast(values.type.value_type)
-    if pa.types.is_floating(values.type) and pc.any(pc.is_nan(values)).as_py():
-        values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
-    return values
-
-# %% ../nbs/lib/125_contract.ipynb #9ce4f800
-def _accepted(found: pa.DataType, type: str) -> bool:
-    "Whether an Arrow type can stand for a declared type, if its values do."
-    return type_of(found) == type or {type_of(found), type} == {'int', 'float'}
-
-# %% ../nbs/lib/125_contract.ipynb #52b72798
-def _changed(
-    before: pa.ChunkedArray,
-    after: pa.ChunkedArray,  # the same values in the declared type
-) -> pa.ChunkedArray:  # for each row
-    "Whether the conversion changed a value: converted back, it is another."
-    changed = pc.not_equal(after.cast(before.type, safe=False), before)
-    # 2**64 - 1 as a signed number is -1, and back it is the same again
-    wrapped = pa.types.is_unsigned_integer(before.type) and pa.types.is_signed_integer(after.type)
-    return pc.or_(changed, pc.less(after, 0)) if wrapped else changed
+    yield Violation(column.name, found, expected, rows, pc.index(wrong, True).as_py(), examples, wrong)
 
 # %% ../nbs/lib/125_contract.ipynb #ae00d70d
 def _convert(
@@ -381,10 +364,10 @@ def _convert(
     values: pa.ChunkedArray,
 ) -> tuple[pa.ChunkedArray | None, list[Violation]]:  # None: the type is another one
     "A column in its declared type, and what cannot be converted without a change."
-    values, wanted, expected = _plain_values(values), TYPES[column.type], f'type {column.type}'
+    values, wanted, expected = plain_values(values), TYPES[column.type], f'type {column.type}'
     if values.null_count == len(values):
         return pa.chunked_array([pa.nulls(len(values), wanted)]), []
-    if not _accepted(values.type, column.type):
+    if not accepted(values.type, column.type):
         if column.type == 'timestamp' and pa.types.is_timestamp(values.type):
             expected = "a time with a zone: say which one, with pandas' dt.tz_localize"
         found, wrong = f'type {type_of(values.type) or values.type}', values.is_valid()
@@ -392,7 +375,7 @@ def _convert(
     converted = values.cast(wanted, safe=False)
     if values.type == wanted:
         return converted, []
-    found, wrong = f'values of type {values.type} that change as {column.type}', _changed(values, converted)
+    found, wrong = f'values of type {values.type} that change as {column.type}', changed_by(values, converted)
     return converted, list(_violation(column, values, wrong, found=found, expected=expected))
 
 # %% ../nbs/lib/125_contract.ipynb #f6a103a0
@@ -402,32 +385,34 @@ def _rules(column: Column, values: pa.ChunkedArray) -> Iterator[tuple[pa.Chunked
     if not column.missing and values.null_count:
         yield values.is_null(), 'missing values', 'a value in each row'
     if column.minimum is not None:
-        least = _shown(column.minimum)
+        least = shown(column.minimum)
         yield pc.less(values, pa.scalar(column.minimum, wanted)), f'values below {least}', f'at least {least}'
     if column.maximum is not None:
-        most = _shown(column.maximum)
+        most = shown(column.maximum)
         yield pc.greater(values, pa.scalar(column.maximum, wanted)), f'values above {most}', f'at most {most}'
     if column.allowed:
         known = pc.is_in(values, value_set=pa.array(column.allowed, wanted))
-        expected = f'one of {", ".join(map(_shown, column.allowed[:20]))}{", …" * (len(column.allowed) > 20)}'
+        expected = f'one of {", ".join(map(shown, column.allowed[:20]))}{", …" * (len(column.allowed) > 20)}'
         yield pc.and_not(values.is_valid(), known), 'values that are not allowed', expected
+    if column.unique and (twice := again([values])) is not None:
+        yield pc.and_(twice, values.is_valid()), 'values that an earlier row has', 'a new value in each row'
 
 # %% ../nbs/lib/125_contract.ipynb #c7daa9b3
 def _repeated(contract: Contract, converted: Mapping[str, pa.ChunkedArray]) -> Iterator[Violation]:
     "The rows whose key an earlier row has."
     if not contract.key or not all(name in converted for name in contract.key):
         return
-    keys = pa.table({f'key {i}': converted[name] for i, name in enumerate(contract.key)})
-    groups = keys.group_by(keys.column_names, use_threads=False).aggregate([([], 'count_all')])
-    again = groups.filter(pc.greater(groups['count_all'], 1))
-    if not len(again):
+    if (twice := again([converted[name] for name in contract.key])) is None:
         return
     personal = any(contract.column(name).personal for name in contract.key)
-    shown = again.select(keys.column_names).slice(0, 0 if personal else 3).to_pylist()
-    examples = tuple(' '.join(map(_shown, row.values())) for row in shown)
-    rows = pc.sum(again['count_all']).as_py() - len(again)
-    names = ', '.join(contract.key)
-    yield Violation(names, 'keys that are there already', 'one row for each key', rows, None, examples)
+    keys = pa.table(
+        [converted[name] for name in contract.key], names=[str(i) for i in range(len(contract.key))]
+    )
+    some = [] if personal else keys.filter(twice).slice(0, 3).to_pylist()
+    examples = tuple(dict.fromkeys(' '.join(map(shown, row.values())) for row in some))
+    rows, first, names = pc.sum(twice).as_py(), pc.index(twice, True).as_py(), ', '.join(contract.key)
+    expected = 'one row for each key'
+    yield Violation(names, 'keys that are there already', expected, rows, first, examples, twice)
 
 # %% ../nbs/lib/125_contract.ipynb #56383ff3
 def _misplaced(contract: Contract, found: Iterable[str]) -> Iterator[Violation]:
@@ -443,8 +428,27 @@ def _misplaced(contract: Contract, found: Iterable[str]) -> Iterator[Violation]:
     for name in missing:
         yield Violation(name, 'no such column', f'a column of type {contract.column(name).type}', 0)
 
+# %% ../nbs/lib/125_contract.ipynb #89b35c8e
+def _as_a_whole(
+    contract: Contract, rows: int, times: pa.ChunkedArray | None, at: datetime
+) -> Iterator[Violation]:
+    "What is wrong with the number of rows and with the age of the newest."
+    if rows < contract.minimum_rows:
+        yield Violation('the batch', f'{rows:,} rows', f'at least {contract.minimum_rows:,}', 0)
+    if contract.maximum_rows is not None and rows > contract.maximum_rows:
+        yield Violation('the batch', f'{rows:,} rows', f'at most {contract.maximum_rows:,}', 0)
+    limit = age(contract.freshness)
+    newest = pc.max(times).as_py() if times is not None else None
+    if limit is None or newest is None:
+        return
+    if newest < (at - limit if isinstance(newest, datetime) else (at - limit).date()):
+        found, expected = f'no row after {shown(newest)}', f'rows of the last {contract.freshness}'
+        yield Violation(contract.event_time, found, expected, 0)
+
 # %% ../nbs/lib/125_contract.ipynb #1dc3d4fb
-def _judge(contract: Contract, table: pa.Table) -> tuple[dict[str, pa.ChunkedArray], list[Violation]]:
+def _judge(
+    contract: Contract, table: pa.Table, at: datetime | None
+) -> tuple[dict[str, pa.ChunkedArray], list[Violation]]:
     "The columns in their declared types, and everything that is wrong."
     wrong = list(_misplaced(contract, table.column_names))
     unusable = {violation.column for violation in wrong}
@@ -458,15 +462,18 @@ def _judge(contract: Contract, table: pa.Table) -> tuple[dict[str, pa.ChunkedArr
             converted[column.name] = values
             for broken, found, expected in _rules(column, values):
                 wrong += _violation(column, values, broken, found=found, expected=expected)
+    wrong += _as_a_whole(contract, len(table), converted.get(contract.event_time), at or now())
     return converted, [*wrong, *_repeated(contract, converted)]
 
 # %% ../nbs/lib/125_contract.ipynb #f1299308
 def violations(
     contract: Contract,
     data: pa.Table | pd.DataFrame,
+    *,
+    at: datetime | None = None,  # when it arrives, with a zone; None: now
 ) -> tuple[Violation, ...]:  # empty: the contract is kept
     "Every way in which a batch breaks its contract."
-    return tuple(_judge(contract, as_table(data))[1])
+    return tuple(_judge(contract, as_table(data), at)[1])
 
 # %% ../nbs/lib/125_contract.ipynb #d8187b34
 def enforce(
@@ -474,7 +481,7 @@ def enforce(
     data: pa.Table | pd.DataFrame,
 ) -> pa.Table:  # the contract's columns in its order and types; raises ContractError
     "Rows that keep their contract, or an error that names all that is wrong."
-    converted, wrong = _judge(contract, as_table(data))
+    converted, wrong = _judge(contract, as_table(data), None)
     if not wrong:
         return pa.table([converted[name] for name in contract.names], schema=contract.schema)
     raise ContractError(
@@ -486,7 +493,7 @@ def enforce(
 # %% ../nbs/lib/125_contract.ipynb #0d4c3bf8
 def _drafted(name: str, values: pa.ChunkedArray) -> Column:
     "A column as one batch shows it."
-    values = _plain_values(values)
+    values = plain_values(values)
     allowed: tuple[Any, ...] = ()
     if (type := type_of(values.type)) == 'string':
         counts = [count.as_py() for count in pc.value_counts(values.drop_null())]

@@ -154,8 +154,10 @@ WRITE_POINTS = (
     'file.renamed',  # and under their hash, the folder not synced
     'file.kept',  # and the folder too: the file is there for good
     'catalogue.before-commit',  # all statements of a transaction ran
-    'catalogue.after-commit',
-)  # and it is committed, the caller does not know yet
+    'catalogue.after-commit',  # and it is committed, the caller does not know yet
+    'erasure.decided',  # the catalogue names erased rows no more, their files are still there
+    'erasure.removed',  # the files are gone, the catalogue's free pages may still hold something
+)
 
 # %% ../nbs/lib/000_core.ipynb #4f28551d
 def write_point(
@@ -415,6 +417,7 @@ class Settings:
     grace: float = 10  # seconds until a cell that ignores its limit is the end of its process
     output_limit: int = 20_000_000  # bytes of output that a cell keeps, 0: any number
     profile_key: str = field(default='', repr=False)  # of the hashes of personal columns
+    store_endpoint: str = ''  # of an S3 server that is not Amazon's
 
     def model(self, name: str | None = None) -> ModelSettings:
         "The model of this name, or the only one; raises SettingsError, UsageError or NotFoundError."
@@ -438,6 +441,8 @@ def _places(entries: Mapping[str, Mapping[str, Entry]], root: Path) -> tuple[str
     if not url.value:
         raise url.error('a folder')
     store = url.value if '://' in url.value else os.path.normpath(root / Path(url.value).expanduser())
+    if not catalogue.value and '://' in store:
+        raise catalogue.error('sqlite:///FILE or postgresql://USER@HOST/DATABASE, since url is no folder')
     if not catalogue.value:
         return store, f'sqlite:///{store}/catalogue.db'
     if match := re.fullmatch('sqlite:///(.+)', catalogue.value):
@@ -510,6 +515,7 @@ def load_settings(
         notebook['grace'].number('seconds', 0, 10**9),
         int(notebook['output_limit'].number('bytes, 0 for any number', 0, 10**12)),
         entries['profile']['key'].value,
+        entries['store']['endpoint'].value,
     )
 
 # %% ../nbs/lib/000_core.ipynb #7d9d4a4b

@@ -5,21 +5,20 @@
 # %% ../nbs/lib/225_data.ipynb #19ba0417
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from datetime import date, datetime
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from .artifact import from_parquet, to_parquet
-from .audit import append
+from . import selection
+from .artifact import to_parquet
 from .contract import Contract, as_table, enforce, parse_contract, to_toml
 from mlops_nb.core import (
+    ConflictError,
     ContractError,
     CorruptError,
     NotFoundError,
@@ -29,114 +28,35 @@ from mlops_nb.core import (
     now,
 )
 from .lineage import link
-from .store import Store, alias, dataset_version, get_alias, move_alias, name_file
+from .quarantine import guarded
+from .store import Store, alias, dataset_part, dataset_version, name_file
+from mlops_nb.version import (
+    MAIN,
+    Part,
+    Version,
+    advance,
+    check_name,
+    find,
+    head,
+    newest,
+    part_from,
+    standing,
+    stored,
+    tag,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_all_ = ['MAIN', 'Part', 'Version', 'check_name', 'find', 'tag']
+
 # %% auto #0
-__all__ = ['Names', 'Part', 'Version', 'check_name', 'contract_of', 'commit', 'find', 'tag', 'read', 'Dataset', 'load',
-           'versions', 'Changes', 'changes']
-
-# %% ../nbs/lib/225_data.ipynb #df6aa5e8
-@dataclass(frozen=True)
-class Part:
-    "The rows of one batch, in one file."
-
-    digest: str  # SHA-256 of its Parquet file
-    batch: str  # '2013-07'
-    rows: int
-    first: datetime | date | None = None  # earliest event time; None where the dataset has none
-    last: datetime | date | None = None  # latest event time
-
-# %% ../nbs/lib/225_data.ipynb #c067f209
-def _write_parts(parts: Iterable[Part]) -> dict[str, Any]:
-    "A list of parts as the catalogue keeps it."
-    return {'format': 1, 'parts': [asdict(part) for part in parts]}
-
-# %% ../nbs/lib/225_data.ipynb #f3784d3a
-def _time(text: str | None) -> datetime | date | None:
-    return text and (datetime if 'T' in text else date).fromisoformat(text)  # type: ignore[return-value]
-
-
-def _read_parts(kept: Mapping[str, Any]) -> tuple[Part, ...]:
-    "A list of parts from the catalogue; raises CorruptError for one of a later format."
-    if kept.get('format') != 1:
-        raise CorruptError(f'found parts in format {kept.get("format")!r}; expected 1. Upgrade mlops_nb')
-    return tuple(Part(**{**p, 'first': _time(p['first']), 'last': _time(p['last'])}) for p in kept['parts'])
-
-# %% ../nbs/lib/225_data.ipynb #512c19e8
-@dataclass(frozen=True)
-class Version:
-    "A numbered state of a dataset; as text, 'flights@3'."
-
-    dataset: str
-    version: int  # 1, 2, 3 …
-    batch: str  # the batch that this version brought
-    rows: int  # in all parts
-    parts: tuple[Part, ...]
-    columns: Mapping[str, str]  # each column's Arrow type, in order
-    contract: str | None  # SHA-256 of the contract's file; None: there is none
-    created_at: datetime
-    created_by: str
-    run: str = ''  # flow and run, '' by hand
-    message: str = ''
-
-    def __str__(self) -> str:
-        return f'{self.dataset}@{self.version}'
-
-    def _repr_html_(self) -> str:
-        return _as_html(self)
-
-    @property
-    def batches(self) -> tuple[str, ...]:
-        "The batches it holds, in the order in which they first arrived."
-        return tuple(part.batch for part in self.parts)
-
-# %% ../nbs/lib/225_data.ipynb #71dc324a
-def _version(row: sa.Row[Any]) -> Version:
-    "A version from its row."
-    values = {k: v for k, v in row._mapping.items() if k not in ('schema', 'profile')}
-    return Version(**{**values, 'parts': _read_parts(row.parts), 'columns': dict(row.schema['columns'])})
-
-
-def _newest(
-    connection: sa.Connection,
-    **where: str,  # dataset; batch: only among the versions that this batch brought
-) -> Version | None:
-    "The newest version."
-    query = sa.select(dataset_version).filter_by(**where).order_by(dataset_version.c.version.desc()).limit(1)
-    row = connection.execute(query).first()
-    return _version(row) if row else None
-
-# %% ../nbs/lib/225_data.ipynb #86091a7b
-def _insert(connection: sa.Connection, version: Version) -> None:
-    "Write a version's row and its entry in the audit chain."
-    values = {k: v for k, v in vars(version).items() if k not in ('parts', 'columns')}
-    values |= {
-        'parts': _write_parts(version.parts),
-        'schema': {'format': 1, 'columns': [*version.columns.items()]},
-    }
-    connection.execute(dataset_version.insert().values(values))
-    (part,) = (part for part in version.parts if part.batch == version.batch)
-    details = {'batch': part.batch, 'rows': part.rows, 'part': part.digest, 'contract': version.contract}
-    details |= {'run': version.run, 'message': version.message}
-    append(connection, 'commit', f'dataset:{version}', details, who=version.created_by)
-
-# %% ../nbs/lib/225_data.ipynb #a77df8dd
-def check_name(
-    name: str,
-    what: str,  # 'dataset', 'batch' or 'tag', for the message
-) -> str:  # the same; raises UsageError
-    "Refuse a name that would be read as something else."
-    if isinstance(name, str) and re.fullmatch(r'[^\W_][\w.+-]*', name):
-        return name
-    raise UsageError(
-        f'found {what} {name!r}; expected letters, digits and . _ + -, the first a letter or digit'
-    )
+__all__ = ['Names', 'check_rows', 'Draft', 'draft_of', 'write', 'contract_of', 'commit', 'rows_of', 'read_parts', 'read',
+           'Dataset', 'load', 'versions', 'Changes', 'compare', 'changes', 'MAIN', 'Part', 'Version', 'check_name',
+           'find', 'tag']
 
 # %% ../nbs/lib/225_data.ipynb #a1917e94
-def _rows(data: pa.Table | pd.DataFrame, dataset: str, contract: Contract | None) -> pa.Table:
+def check_rows(data: pa.Table | pd.DataFrame, dataset: str, contract: Contract | None) -> pa.Table:
     "The rows of a batch, checked; raises ContractError, or UsageError for another dataset's contract."
     if contract is not None and contract.dataset != dataset:
         raise UsageError(f'found the contract of {contract.dataset!r}; expected the one of {dataset!r}')
@@ -150,79 +70,159 @@ def _misfits(
     before: Version,
     columns: Mapping[str, str],  # of the new batch
     contract: Contract | None,
+    *,
+    widen: bool = False,
 ) -> list[str]:  # empty: it fits
     "Why a batch cannot stand beside the parts of the version before."
     found = [] if contract else [f'{name} is gone' for name in before.columns if name not in columns]
     for name, kind in columns.items():
         was = before.columns.get(name)
-        if was is None and (contract is None or not contract.column(name).missing):
-            found.append(f'{name} is new{", and the older rows lack it" if contract else ""}')
-        elif was not in (None, kind) and (contract is None or (was, kind) != ('int64', 'double')):
+        if was is None:
+            lacking = contract.column(name).missing if contract else widen
+            found += [] if lacking else [f'{name} is new{", and the older rows lack it" if contract else ""}']
+        elif was != kind and not (
+            (was, kind) == ('int64', 'double') if contract else widen and _wider(was, kind)
+        ):
             found.append(f'{name} is {kind}, and was {was}')
     return found
 
+
+def _wider(was: str, kind: str) -> bool:
+    "Whether a type holds all values of another."
+    types = [selection.arrow_type(name) for name in (was, kind)]
+    if None in types:
+        return False
+    try:
+        both = pa.unify_schemas([pa.schema({'c': one}) for one in types], promote_options='permissive')
+    except pa.ArrowTypeError:
+        return False
+    return bool(both.field('c').type == types[1])
+
 # %% ../nbs/lib/225_data.ipynb #956ee974
 def _check_fit(
-    before: Version | None,  # the newest version
+    before: Version,  # the head of the branch
     draft: Version,  # of the new batch alone
     contract: Contract | None,
+    *,
+    widen: bool = False,
 ) -> None:  # raises ContractError
     "Refuse a batch that does not fit the parts that stay."
-    if before is None or before.batches == draft.batches:
-        return
-    if misfits := _misfits(before, draft.columns, contract):
+    if misfits := _misfits(before, draft.columns, contract, widen=widen):
         raise ContractError(
             f'batch {draft.batch} does not fit {before}: {"; ".join(misfits)}; expected columns that all '
-            'parts share, or may lack. Correct the batch or the contract, or make it another dataset'
+            'parts share, or may lack. Correct the batch or the contract, make it another dataset, or ask '
+            'for wider columns with widen=True (--widen)'
         )
 
 # %% ../nbs/lib/225_data.ipynb #48b90af3
-def _draft(store: Store, rows: pa.Table, *, dataset: str, batch: str, contract: Contract | None) -> Version:
+@dataclass(frozen=True)
+class Draft:
+    "A batch whose files are in the store, and that no version names yet."
+
+    version: Version  # of this batch alone, without a number
+    part: Part
+    sizes: Mapping[str, tuple[str, int]]  # kind and bytes of its files, by their SHA-256
+    statistics: Mapping[str, Any]
+
+
+def draft_of(store: Store, rows: pa.Table, *, dataset: str, batch: str, contract: Contract | None) -> Draft:
     "Put the files of a batch into the store: its rows, its contract."
     times = {'min': None, 'max': None}
     if contract is not None and contract.event_time:
         times = pc.min_max(rows[contract.event_time]).as_py()
-    part = Part(store.put(to_parquet(rows)), batch, len(rows), times['min'], times['max'])
-    rules = store.put(to_toml(contract).encode()) if contract is not None else None
+    data, rules = to_parquet(rows), to_toml(contract).encode() if contract is not None else None
+    part = Part(store.put(data), batch, len(rows), times['min'], times['max'])
+    sizes = {part.digest: ('part', len(data))}
+    if rules is not None:
+        sizes[digest := store.put(rules)] = ('contract', len(rules))
     columns = dict(zip(rows.schema.names, map(str, rows.schema.types), strict=True))
-    return Version(dataset, 0, batch, part.rows, (part,), columns, rules, now(), store.settings.user)
+    version = Version(
+        dataset, 0, batch, part.rows, (part,), columns, digest if rules else None, now(), store.settings.user
+    )
+    hidden = [column.name for column in contract.columns if column.personal] if contract else ()
+    return Draft(version, part, sizes, selection.statistics_of(rows, hidden=hidden))
 
 # %% ../nbs/lib/225_data.ipynb #fc872656
-def _numbered(before: Version | None, draft: Version) -> Version:
-    "The version that follows."
-    old, (part,) = before.parts if before else (), draft.parts
-    if draft.batch in {one.batch for one in old}:
-        parts = tuple(part if one.batch == part.batch else one for one in old)
-    else:
-        parts = (*old, part)
-    number = before.version + 1 if before else 1
-    return replace(draft, version=number, parts=parts, rows=sum(one.rows for one in parts))
+def _standing(connection: sa.Connection, before: Version | None, batch: str) -> list[Part]:
+    "The parts of a batch that stand in a version."
+    if before is None:
+        return []
+    here = standing(before.dataset, before.branch, before.version)
+    rows = connection.execute(sa.select(dataset_part).where(here, dataset_part.c.batch == batch))
+    return [part_from(row) for row in rows]
 
-# %% ../nbs/lib/225_data.ipynb #a2583dfd
-def _present(connection: sa.Connection, before: Version | None, draft: Version) -> Version | None:
-    "The version that brought the same rows under the same contract, if they still stand."
-    here = draft.batch, draft.parts[0].digest
-    if before is None or before.contract != draft.contract:
-        return None
-    if here not in {(part.batch, part.digest) for part in before.parts}:
-        return None
-    return _newest(connection, dataset=draft.dataset, batch=draft.batch)
+
+def _present(
+    store: Store, connection: sa.Connection, before: Version, drafts: Sequence[Draft]
+) -> Version | None:
+    "The version that brought the last of these batches."
+    part, of = dataset_part.c, dataset_version.c
+    here = standing(before.dataset, before.branch, before.version)
+    batches = part.batch.in_([draft.part.batch for draft in drafts])
+    since = connection.scalar(sa.select(sa.func.max(part.since)).where(here, batches))
+    return newest(store, connection, of.dataset == before.dataset, of.version == since)
 
 # %% ../nbs/lib/225_data.ipynb #614c2bbf
-def _write(store: Store, draft: Version, contract: Contract | None) -> Version:
-    "The version with the batch in it: the one that has it already, or a new one."
-    sizes = {draft.parts[0].digest: 'part'} | ({draft.contract: 'contract'} if draft.contract else {})
+def _name_files(store: Store, connection: sa.Connection, draft: Draft) -> None:
+    "Name a draft's files, which must be there: nobody tidies up while we have the writer's turn."
+    for digest, (kind, size) in draft.sizes.items():
+        if store.size(digest) != size:
+            raise CorruptError(f'{digest} has another size than when it was kept. Run: mlops-nb doctor')
+        name_file(connection, digest, kind=kind, bytes=size)
+    selection.keep_statistics(connection, draft.part.digest, draft.statistics)
+
+
+def _check_expected(before: Version | None, expected: str | None, branch: str) -> None:
+    "Refuse when another version came meanwhile; raises ConflictError."
+    if expected is not None and expected != str(before):
+        raise ConflictError(
+            f'found {before} as the newest of {branch}; expected {expected}. Look at what changed, then '
+            'commit again'
+        )
+
+# %% ../nbs/lib/225_data.ipynb #89eb6cfa
+def write(
+    store: Store,
+    about: Version,  # who, why, on which branch; its number, rows and parts are found here
+    drafts: Sequence[Draft],  # one a batch
+    contract: Contract | None,
+    *,
+    widen: bool = False,
+    expected: str | None = None,  # the head that must be there still
+) -> Version:  # raises ContractError, ConflictError, StoreError
+    "The version with these batches in it: the one that has them already, or a new one."
     with store.begin() as connection:
-        before = _newest(connection, dataset=draft.dataset)
-        if (version := _present(connection, before, draft)) is None:
-            _check_fit(before, draft, contract)
-            version = _numbered(before, draft)
-            for digest, kind in sizes.items():
-                name_file(connection, digest, kind=kind, bytes=store.path(digest).stat().st_size)
-            _insert(connection, version)
-        if draft.run:
-            link(connection, f'run:{draft.run}', f'dataset:{version}', 'produced')
+        before = head(store, connection, about.dataset, about.branch)
+        _check_expected(before, expected, about.branch)
+        there = {draft.part.batch: _standing(connection, before, draft.part.batch) for draft in drafts}
+        same = before is not None and before.contract == about.contract
+        if before and same and all(there[draft.part.batch] == [draft.part] for draft in drafts):
+            version = _present(store, connection, before, drafts) or before
+        else:
+            ended = [part for parts in there.values() for part in parts]
+            rows = before.rows - sum(part.rows for part in ended) if before else 0
+            if before and rows:
+                _check_fit(before, about, contract, widen=widen)
+            begun = []
+            for draft in drafts:
+                _name_files(store, connection, draft)
+                old = there[draft.part.batch]
+                begun.append(replace(draft.part, position=old[0].position) if old else draft.part)
+            details = _told(about, begun)
+            about = replace(about, rows=rows + sum(part.rows for part in begun))
+            version = advance(connection, about, before, ended=ended, begun=begun, details=details)
+            version = stored(store, version)
+        if about.run:
+            link(connection, f'run:{about.run}', f'dataset:{version}', 'produced')
     return version
+
+
+def _told(about: Version, begun: Sequence[Part]) -> dict[str, Any]:
+    "What the audit chain says about a commit."
+    said = {'batch': about.batch, 'rows': begun[0].rows, 'part': begun[0].digest}
+    if len(begun) > 1:
+        said = {'batches': {part.batch: {'rows': part.rows, 'part': part.digest} for part in begun}}
+    return {**said, 'contract': about.contract, 'run': about.run, 'message': about.message}
 
 # %% ../nbs/lib/225_data.ipynb #716e9be6
 def contract_of(
@@ -240,94 +240,67 @@ def commit(
     dataset: str,  # 'flights'
     data: pa.Table | pd.DataFrame,
     *,
-    batch: str,  # '2013-07'
+    batch: str,  # '2013-07'; one that is there already is replaced
     contract: Contract | None = None,  # None: the one of the newest version, if it has one
     message: str = '',  # why
     run: str = '',  # flow and run, such as 'IngestFlow/7'; '' by hand
-) -> Version:  # raises UsageError, ContractError, StoreError
+    source: str = '',  # where the rows came from: a file's name, a query
+    branch: str = MAIN,
+    widen: bool = False,  # without a contract: new columns and wider types are meant
+    expected: str | None = None,  # 'flights@3', which must still be the newest; None: whatever is
+) -> Version:  # raises UsageError, ContractError, ConflictError, StoreError
     "Commit a batch: a new version of the dataset, or the one that brought the same rows before."
     check_name(dataset, 'dataset'), check_name(batch, 'batch')
-    if contract is None:
-        with store.read() as connection:
-            newest = _newest(connection, dataset=dataset)
-        contract = contract_of(store, newest) if newest else None
-    rows = _rows(data, dataset, contract)
-    draft = _draft(store, rows, dataset=dataset, batch=batch, contract=contract)
-    return _write(store, replace(draft, run=run, message=message), contract)
-
-# %% ../nbs/lib/225_data.ipynb #fe554b9c
-def _there_is(connection: sa.Connection, dataset: str) -> list[str]:
-    "What can stand behind a dataset's @; raises NotFoundError when there is no such dataset."
-    of_it = dataset_version.c.dataset == dataset
-    numbers = connection.scalars(sa.select(dataset_version.c.version).where(of_it)).all()
-    if not numbers:
-        names = connection.scalars(sa.select(dataset_version.c.dataset).distinct()).all()
-        raise NotFoundError(f'found no dataset {dataset!r}; {choices(dataset, sorted(names))}')
-    tags = sa.select(alias.c.alias).where(alias.c.kind == 'dataset', alias.c.name == dataset)
-    return [*map(str, sorted(numbers)), 'latest', *sorted(connection.scalars(tags))]
-
-# %% ../nbs/lib/225_data.ipynb #fe66b4a3
-def _find(connection: sa.Connection, spec: str) -> Version:
-    "The version that a text such as 'flights@3' names; raises UsageError or NotFoundError."
-    dataset, _, which = spec.partition('@')
-    if not which:
-        raise UsageError(
-            f'found {spec!r}; expected DATASET@VERSION, @latest or @TAG, such as {dataset}@latest'
-        )
-    if re.fullmatch('[0-9]{1,9}', which):
-        found: dict[str, Any] = {'version': int(which)}
-    elif pointed := get_alias(connection, 'dataset', dataset, which):
-        found = {'version': pointed[0]}
-    else:
-        found = {} if which == 'latest' else {'version': -1}
-    if (version := _newest(connection, dataset=dataset, **found)) is None:
-        raise NotFoundError(f'found no {spec}; {choices(which, _there_is(connection, dataset))}')
-    return version
-
-# %% ../nbs/lib/225_data.ipynb #7628fa08
-def find(
-    store: Store,
-    spec: str,  # 'flights@3', 'flights@latest', 'flights@TAG'
-) -> Version:  # raises UsageError, NotFoundError
-    "The version that a text names."
     with store.read() as connection:
-        return _find(connection, spec)
-
-
-def tag(
-    store: Store,
-    spec: str,  # 'flights@3'
-    name: str,  # 'reviewed'
-) -> Version:  # raises UsageError, NotFoundError, ConflictError
-    "Let a name point at a version; it may point elsewhere later."
-    if check_name(name, 'tag') == 'latest' or name.isdigit():
-        raise UsageError(f'found the tag {name!r}, which has a meaning already; expected a word of your own')
-    with store.begin() as connection:
-        version = _find(connection, spec)
-        was, revision = get_alias(connection, 'dataset', version.dataset, name) or (None, 0)
-        if was != version.version:
-            move_alias(connection, 'dataset', version.dataset, name, version.version, revision=revision)
-            details = {'from': was, 'to': version.version}
-            append(connection, 'tag', f'dataset:{version.dataset}@{name}', details, who=store.settings.user)
-    return version
+        before = head(store, connection, dataset, branch)
+    if contract is None and before is not None:
+        contract = contract_of(store, before)
+    with guarded(store, dataset, data, batch=batch, contract=contract, run=run, message=message):
+        rows = check_rows(data, dataset, contract)
+        draft = draft_of(store, rows, dataset=dataset, batch=batch, contract=contract)
+        version = replace(draft.version, run=run, message=message, source=source, branch=branch)
+        return write(store, version, [draft], contract, widen=widen, expected=expected)
 
 # %% ../nbs/lib/225_data.ipynb #37ed48a6
-def _as_declared(rows: pa.Table, contract: Contract, names: Sequence[str]) -> pa.Table:
-    "The columns in the contract's types, what is lacking as missing values; raises pyarrow's ArrowInvalid."
-    there, kinds = set(rows.column_names), {name: contract.schema.field(name).type for name in names}
+def _as_declared(
+    rows: pa.Table,
+    types: Mapping[str, pa.DataType | None],  # None: as it is
+) -> pa.Table:  # raises pyarrow's ArrowInvalid
+    "The columns in their declared types, what is lacking as missing values."
+    there = set(rows.column_names)
     columns = {
-        n: rows[n].cast(kind) if n in there else pa.nulls(len(rows), kind) for n, kind in kinds.items()
+        name: rows[name].cast(kind or rows[name].type)
+        if name in there
+        else pa.nulls(len(rows), kind or pa.null())
+        for name, kind in types.items()
     }
     return pa.table(columns)
 
 # %% ../nbs/lib/225_data.ipynb #7c8f3361
+def rows_of(
+    data: bytes,  # of a file in the store
+    part: Part,
+    *,
+    columns: Iterable[str] | None = None,  # None: all
+) -> pa.Table:
+    "The rows of a part, of which the file may hold others too."
+    file, start, groups = pq.ParquetFile(pa.BufferReader(data)), 0, []
+    wanted = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
+    for i in range(file.num_row_groups):
+        size = file.metadata.row_group(i).num_rows
+        if start < part.start + part.rows and start + size > part.start:
+            groups.append((i, start))
+        start += size
+    rows = file.read_row_groups([i for i, _ in groups], columns=wanted)
+    return rows.slice(part.start - groups[0][1], part.rows) if groups else rows
+
+
 def _read_part(
-    store: Store, version: Version, part: Part, *, columns: Sequence[str], contract: Contract | None
+    store: Store, version: Version, part: Part, *, types: Mapping[str, pa.DataType | None]
 ) -> pa.Table:  # raises CorruptError, StoreError, ContractError
     "Some columns of a part, its bytes checked."
     try:
-        rows = from_parquet(store.get(part.digest), columns=columns)
-        return _as_declared(rows, contract, columns) if contract is not None else rows.select(columns)
+        return _as_declared(rows_of(store.get(part.place), part, columns=types), types)
     except (CorruptError, StoreError) as e:
         raise type(e)(f'{version}, batch {part.batch}: {e}') from e
     except pa.ArrowInvalid as e:
@@ -351,34 +324,58 @@ def _chosen(asked: Names, names: Sequence[str], what: str) -> list[str]:
     return asked
 
 # %% ../nbs/lib/225_data.ipynb #23763795
+def _types(store: Store, version: Version, names: Iterable[str]) -> dict[str, pa.DataType | None]:
+    "The types in which a version's columns are read."
+    contract = contract_of(store, version)
+    if contract is not None:
+        return {name: contract.schema.field(name).type for name in names}
+    return {name: selection.arrow_type(version.columns[name]) for name in names}
+
+
+def _needed(store: Store, parts: Sequence[Part], wanted: Any) -> list[Part]:
+    "The parts in which a row can fit the conditions."
+    if not wanted:
+        return list(parts)
+    with store.read() as connection:
+        known = selection.read_statistics(connection, [part.digest for part in parts])
+    return [part for part in parts if selection.may_hold(known.get(part.digest, {}), wanted)]
+
+
+def read_parts(
+    store: Store,
+    version: Version,
+    *,
+    columns: Names = None,  # None: all
+    batches: Names = None,  # None: all
+    where: selection.Conditions = (),  # parts in which no row can fit them are left out
+) -> Iterator[tuple[Part, pa.Table]]:  # raises UsageError, NotFoundError, CorruptError, StoreError
+    "The parts of a version and all their rows, one after the other, in its order."
+    names = _chosen(columns, list(version.columns), 'column')
+    parts: Sequence[Part] = version.parts
+    if batches is not None:
+        chosen = set(_chosen(batches, version.batches, 'batch'))
+        parts = [part for part in parts if part.batch in chosen]
+    types = _types(store, version, names)
+    for part in _needed(store, parts, selection.conditions(where, version.columns)):
+        yield part, _read_part(store, version, part, types=types)
+
+# %% ../nbs/lib/225_data.ipynb #dad331e3
 def read(
     store: Store,
     version: Version,
     *,
     columns: Names = None,  # None: all
     batches: Names = None,  # None: all
+    where: selection.Conditions = (),  # such as [('carrier', '==', 'AA'), ('time_hour', '>=', '2013-07-04')]
 ) -> Iterator[tuple[str, pa.Table]]:  # raises UsageError, NotFoundError, CorruptError, StoreError
     "The batches of a version and their rows, one after the other, in its order."
-    names = _chosen(columns, list(version.columns), 'column')
-    wanted = set(_chosen(batches, version.batches, 'batch'))
-    contract = contract_of(store, version)
-    for part in version.parts:
-        if part.batch in wanted:
-            yield part.batch, _read_part(store, version, part, columns=names, contract=contract)
-
-# %% ../nbs/lib/225_data.ipynb #42879bdd
-def _as_html(version: Version) -> str:
-    "A version as a small table: a row a batch, and its columns."
-    rows = ''.join(
-        f'<tr><td>{html.escape(part.batch)}</td><td style="text-align:right">{part.rows:,}</td>'
-        f'<td>{part.first or ""}</td><td>{part.last or ""}</td></tr>'
-        for part in version.parts
+    names, wanted = (
+        _chosen(columns, list(version.columns), 'column'),
+        selection.conditions(where, version.columns),
     )
-    columns = ', '.join(
-        f'{html.escape(n)} <small>{html.escape(kind)}</small>' for n, kind in version.columns.items()
-    )
-    head = '<tr><th>batch</th><th>rows</th><th>first</th><th>last</th></tr>'
-    return f'<b>{html.escape(str(version))}</b><table>{head}{rows}</table><p>{columns}</p>'
+    needed = dict.fromkeys([*names, *(column for column, _, _ in wanted)])
+    for part, rows in read_parts(store, version, columns=needed, batches=batches, where=where):
+        yield part.batch, (rows.filter(selection.expression(wanted)) if wanted else rows).select(names)
 
 # %% ../nbs/lib/225_data.ipynb #f273c5af
 @dataclass(frozen=True, repr=False)
@@ -413,19 +410,28 @@ class Dataset:
     def _repr_html_(self) -> str:
         return self.info._repr_html_()
 
-    def arrow(self, columns: Names = None, batches: Names = None) -> pa.Table:
-        "Its rows as an Arrow table; all columns and batches, or these."
-        found = read(self.store, self.info, columns=columns, batches=batches)
-        return pa.concat_tables([rows for _, rows in found])
+    def arrow(
+        self, columns: Names = None, batches: Names = None, where: selection.Conditions = ()
+    ) -> pa.Table:
+        "Its rows as an Arrow table; all columns and batches, or these, or the rows that fit conditions."
+        found = [
+            rows for _, rows in read(self.store, self.info, columns=columns, batches=batches, where=where)
+        ]
+        if not found:  # no part can hold such a row
+            names = _chosen(columns, list(self.info.columns), 'column')
+            found = [_as_declared(pa.table({}), _types(self.store, self.info, names))]
+        return pa.concat_tables(found)
 
-    def pandas(self, columns: Names = None, batches: Names = None) -> pd.DataFrame:
-        "Its rows as a pandas frame; all columns and batches, or these."
-        return self.arrow(columns, batches).to_pandas()  # type: ignore[no-any-return]
+    def pandas(
+        self, columns: Names = None, batches: Names = None, where: selection.Conditions = ()
+    ) -> pd.DataFrame:
+        "Its rows as a pandas frame; all columns and batches, or these, or the rows that fit conditions."
+        return self.arrow(columns, batches, where).to_pandas()  # type: ignore[no-any-return]
 
 # %% ../nbs/lib/225_data.ipynb #9c044cfc
 def load(
     store: Store,
-    spec: str,  # 'flights@3', 'flights@latest', 'flights@TAG'
+    spec: str,  # 'flights@3', 'flights@latest', 'flights@TAG', 'flights@BRANCH', 'flights@2013-11-05'
     *,
     run: str = '',  # flow and run, such as 'TrainFlow/12', which is linked to the version; '' by hand
 ) -> Dataset:  # raises UsageError, NotFoundError
@@ -437,36 +443,46 @@ def load(
     return Dataset(store, version)
 
 # %% ../nbs/lib/225_data.ipynb #36fc50b4
+def _tags(connection: sa.Connection) -> dict[str, str]:
+    "The tags of each version, by 'flights@3'."
+    found: dict[str, list[str]] = {}
+    for row in connection.execute(sa.select(alias).filter_by(kind='dataset').order_by('alias')):
+        found.setdefault(f'{row.name}@{row.version}', []).append(row.alias)
+    return {at: ' '.join(names) for at, names in found.items()}
+
+
+def _sizes(connection: sa.Connection) -> dict[str, int]:
+    "How many batches each version has, by 'flights@3'."
+    v, p = dataset_version.c, dataset_part.c
+    stands = sa.and_(
+        p.dataset == v.dataset, p.branch == v.branch, p.since <= v.version,
+        sa.or_(p.until.is_(None), p.until > v.version),
+    )  # fmt: skip
+    count = sa.func.count(p.batch.distinct())
+    query = sa.select(v.dataset, v.version, count).join(dataset_part, stands).group_by(v.dataset, v.version)
+    return {f'{dataset}@{version}': size for dataset, version, size in connection.execute(query)}
+
+# %% ../nbs/lib/225_data.ipynb #aacccaa9
 def versions(
     store: Store,
     dataset: str | None = None,  # None: all datasets
 ) -> pd.DataFrame:  # a row a version, the oldest first; raises NotFoundError for a dataset that is not there
-    "Every version: dataset, version, batch, rows, batches, tags, created_at, created_by, run, message."
+    "Every version: its number, branch, batch, rows, batches, tags; when, by whom, run, source and why."
     import pandas as pd
 
-    query, tagged = sa.select(dataset_version).order_by('dataset', 'version'), dict[str, str]()
+    query = sa.select(dataset_version).order_by('dataset', 'version')
+    if dataset is not None:
+        find(store, f'{dataset}@1')
+        query = query.filter_by(dataset=dataset)
     with store.read() as connection:
-        if dataset is not None:
-            _there_is(connection, dataset)
-            query = query.filter_by(dataset=dataset)
-        found = [_version(row) for row in connection.execute(query)]
-        for row in connection.execute(sa.select(alias).filter_by(kind='dataset').order_by('alias')):
-            at = f'{row.name}@{row.version}'
-            tagged[at] = f'{tagged.get(at, "")} {row.alias}'.strip()
-    names = [
-        'dataset',
-        'version',
-        'batch',
-        'rows',
-        'batches',
-        'tags',
-        'created_at',
-        'created_by',
-        'run',
-        'message',
-    ]
-    rows = [{**vars(v), 'batches': len(v.parts), 'tags': tagged.get(str(v), '')} for v in found]
-    return pd.DataFrame(rows, columns=names)
+        rows = [dict(row) for row in connection.execute(query).mappings()]
+        tags, sizes = _tags(connection), _sizes(connection)
+    for row in rows:
+        at = f'{row["dataset"]}@{row["version"]}'
+        row |= {'tags': tags.get(at, ''), 'batches': sizes.get(at, 0)}
+    first = 'dataset', 'version', 'branch', 'batch', 'rows', 'batches', 'tags'
+    names = *first, 'created_at', 'created_by', 'run', 'source', 'message'
+    return pd.DataFrame(rows, columns=list(names))
 
 # %% ../nbs/lib/225_data.ipynb #2202e83e
 @dataclass(frozen=True, repr=False)
@@ -491,14 +507,17 @@ class Changes:
         return '\n  '.join([f'{self.before} → {self.after}: {self.rows:+,} rows', *lines, *self.columns])
 
 # %% ../nbs/lib/225_data.ipynb #4557e199
-def changes(
-    store: Store,
-    before: str,  # 'flights@2'
-    after: str,  # 'flights@3'
-) -> Changes:  # raises UsageError, NotFoundError
+def _contents(version: Version) -> dict[str, list[str]]:
+    "What each batch of a version is."
+    found: dict[str, list[str]] = {}
+    for part in version.parts:
+        found.setdefault(part.batch, []).append(part.digest)
+    return found
+
+
+def compare(old: Version, new: Version) -> Changes:
     "What changed from one version to another."
-    old, new = find(store, before), find(store, after)
-    was, then = ({part.batch: part.digest for part in version.parts} for version in (old, new))
+    was, then = (_contents(version) for version in (old, new))
     columns = [
         f'column {n} is {kind}, and was {old.columns.get(n, "not there")}'
         for n, kind in new.columns.items()
@@ -509,3 +528,12 @@ def changes(
     replaced = tuple(batch for batch in then if batch in was and then[batch] != was[batch])
     added, removed = tuple(b for b in then if b not in was), tuple(b for b in was if b not in then)
     return Changes(old, new, added, removed, replaced, tuple(columns))
+
+
+def changes(
+    store: Store,
+    before: str,  # 'flights@2'
+    after: str,  # 'flights@3'
+) -> Changes:  # raises UsageError, NotFoundError
+    "What changed from one version to another, batch by batch."
+    return compare(find(store, before), find(store, after))

@@ -5,7 +5,7 @@
 # %% ../nbs/lib/230_lineage.ipynb #db344ff2
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -13,16 +13,41 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from .core import NotFoundError, UsageError, now, suggest
-from .store import Store, dataset_version, drift_report, edge, file, model_version
+from mlops_nb.store import (
+    Store,
+    dataset_version,
+    decision,
+    drift_report,
+    edge,
+    file,
+    metric,
+    model_version,
+    quarantine,
+    reference,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from mlops_nb.figures import Figure
 
 # %% auto #0
 __all__ = ['NODES', 'check_node', 'link', 'Edge', 'Trace', 'trace', 'notebook_text']
 
 # %% ../nbs/lib/230_lineage.ipynb #f891bb93
-NODES = 'dataset', 'run', 'model', 'notebook', 'profile', 'report'
+NODES = (
+    'source',
+    'reference',
+    'quarantine',
+    'dataset',
+    'run',
+    'model',
+    'notebook',
+    'profile',
+    'report',
+    'scores',
+    'decision',
+)
 
 
 def check_node(
@@ -69,6 +94,34 @@ class Edge:
         "The end to which it flows."
         return self.target if self.relation == 'produced' else self.source
 
+# %% ../nbs/lib/230_lineage.ipynb #c1778e4b
+def _of_scores(connection: sa.Connection) -> Iterator[Edge]:
+    "Which version of a model scored a batch, and in which run."
+    columns = metric.c.model, metric.c.version, metric.c.batch, metric.c.run
+    found = sa.select(*columns, sa.func.min(metric.c.created_at).label('at')).group_by(*columns)
+    for row in connection.execute(found.order_by('at', metric.c.model, metric.c.version, metric.c.batch)):
+        scores = f'scores:{row.model}@{row.version}/{row.batch}'
+        yield Edge(scores, f'model:{row.model}@{row.version}', 'scored with', row.at)
+        if row.run:
+            yield Edge(f'run:{row.run}', scores, 'produced', row.at)
+
+
+def _told_elsewhere(connection: sa.Connection, *, rows: bool) -> list[Edge]:
+    "The sentences that other tables tell."
+    found = list(_of_scores(connection))
+    for row in connection.execute(sa.select(decision).order_by(decision.c.id)):
+        found.append(Edge(f'decision:{row.id}', f'report:{row.report}', row.action, row.created_at))
+    if rows:
+        of, before = dataset_version.c, dataset_version.alias().c
+        later = sa.and_(of.dataset == before.dataset, of.version == before.version + 1)
+        pairs = sa.select(of.dataset, of.version, of.created_at).where(later)
+        for row in connection.execute(pairs.order_by(of.dataset, of.version)):
+            name = f'dataset:{row.dataset}@'
+            found.append(
+                Edge(f'{name}{row.version}', f'{name}{row.version - 1}', 'builds on', row.created_at)
+            )
+    return found
+
 # %% ../nbs/lib/230_lineage.ipynb #16a5a633
 def _next(connection: sa.Connection, nodes: Sequence[str], *, up: bool) -> list[Edge]:
     "The edges that lead into the nodes, or with `up` false, out of them."
@@ -79,11 +132,12 @@ def _next(connection: sa.Connection, nodes: Sequence[str], *, up: bool) -> list[
     return [Edge(row.source, row.target, row.relation, row.created_at) for row in connection.execute(query)]
 
 
-def _walk(connection: sa.Connection, node: str, *, up: bool) -> tuple[Edge, ...]:
+def _walk(connection: sa.Connection, node: str, *, up: bool, told: Sequence[Edge] = ()) -> tuple[Edge, ...]:
     "Every edge on a way to the node, or with `up` false, from it; the nearest first."
     found, seen, nodes = dict[Edge, None](), {node}, [node]
     while nodes:
         edges = [e for i in range(0, len(nodes), 500) for e in _next(connection, nodes[i : i + 500], up=up)]
+        edges += [e for e in told if (e.goal if up else e.origin) in set(nodes)]
         found.update(dict.fromkeys(edges))
         ends = dict.fromkeys(e.origin if up else e.goal for e in edges)
         nodes = [end for end in ends if end not in seen]
@@ -126,6 +180,20 @@ class Trace:
         lines = *_tree(self.up, self.node, up=True), *_tree(self.down, self.node, up=False)
         return '\n'.join([_short(self.node), *lines])
 
+    def nodes(self, kind: str, *, up: bool = False) -> tuple[str, ...]:
+        "What of a kind came of the node, or with `up` what it came from; the nearest first."
+        check_node(f'{kind}:*')
+        ends = (e.origin for e in self.up) if up else (e.goal for e in self.down)
+        return tuple(dict.fromkeys(end for end in ends if end.startswith(f'{kind}:')))
+
+    def plot(self, *, without: Collection[str] = ('notebook', 'profile')) -> Figure:
+        "A picture of it, without the nodes of some kinds."
+        from mlops_nb.lineage_graph import graph
+
+        pairs = [(e.origin, e.goal) for edges in (self.up, self.down) for e in edges]
+        hidden = tuple(f'{kind}:' for kind in without)
+        return graph([pair for pair in pairs if not any(n.startswith(hidden) for n in pair)], self.node)
+
     def frame(self) -> pd.DataFrame:
         "A row a sentence: direction ('up' or 'down'), source, relation, target, at."
         import pandas as pd
@@ -142,8 +210,17 @@ def _kept(connection: sa.Connection, kind: str, name: str) -> bool:
     "Whether the catalogue itself knows a node."
     if kind in ('notebook', 'profile'):
         query = sa.select(file.c.digest).where(file.c.digest == name)
-    elif kind == 'report':
-        query = sa.select(drift_report.c.id).where(sa.cast(drift_report.c.id, sa.Text) == name)
+    elif kind in ('report', 'quarantine', 'decision'):
+        key = {'report': drift_report.c.id, 'quarantine': quarantine.c.number, 'decision': decision.c.id}[
+            kind
+        ]
+        query = sa.select(key).where(sa.cast(key, sa.Text) == name)
+    elif kind == 'reference':
+        whole = reference.c.name + '@' + sa.cast(reference.c.version, sa.Text)
+        query = sa.select(reference.c.name).where(whole == name)
+    elif kind == 'scores':
+        version = sa.cast(metric.c.version, sa.Text)
+        query = sa.select(metric.c.model).where(metric.c.model + '@' + version + '/' + metric.c.batch == name)
     elif kind in ('dataset', 'model'):
         table = dataset_version if kind == 'dataset' else model_version
         whole = table.c[kind] + '@' + sa.cast(table.c.version, sa.Text)
@@ -177,12 +254,15 @@ def _some(kind: str, names: Sequence[str]) -> str:
 # %% ../nbs/lib/230_lineage.ipynb #7e2bf521
 def trace(
     store: Store,
-    node: str,  # 'model:late@1', 'run:TrainFlow/12', 'notebook:DIGEST' or its first digits
+    node: str,  # 'model:late@1', 'dataset:flights@7', 'run:TrainFlow/12', 'notebook:' and first digits
+    *,
+    rows: bool = False,  # also through the earlier versions whose rows a version of a dataset holds
 ) -> Trace:  # raises UsageError, NotFoundError
     "Where a node came from and where it went."
     with store.read() as connection:
-        node = _whole_name(connection, node)
-        return Trace(node, _walk(connection, node, up=True), _walk(connection, node, up=False))
+        node, told = _whole_name(connection, node), _told_elsewhere(connection, rows=rows)
+        up, down = (_walk(connection, node, up=way, told=told) for way in (True, False))
+        return Trace(node, up, down)
 
 # %% ../nbs/lib/230_lineage.ipynb #b4db5661
 def notebook_text(

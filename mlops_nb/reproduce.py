@@ -248,6 +248,9 @@ def reproduce(
         environment = _environment(other.settings, version)
         _run(command, folder, environment)
         sample = version.about()['sample']
-        asked = [f'{version.model}@latest', *([str(store.checked_path(sample))] if sample else [])]
+        asked = [f'{version.model}@latest']
+        if sample:
+            asked.append(str(folder / 'kept-sample'))
+            Path(asked[-1]).write_bytes(store.get(sample))
         said = _run([sys.executable, '-c', PREDICT, *asked], folder, environment)
         return _compare(version, json.loads(said.splitlines()[-1]), time.perf_counter() - started)

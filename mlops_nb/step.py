@@ -244,9 +244,10 @@ class Step:
         *,
         personal: Collection[str] = (),  # columns that have keyed hashes, or counts alone without a key
         scores: Sequence[Any] = (),  # `Scores` of mlops_nb.companions
+        pairs: Sequence[Any] = (),  # a contract's
     ) -> Profile:
         "What the rows look like, without them; it says which run and step it is of."
-        return profiled(self, data, personal=personal, scores=scores)
+        return profiled(self, data, personal=personal, scores=scores, pairs=pairs)
 
     def attach(self, run: str) -> None:
         "By hand: load from this run ('TrainFlow/12') instead of the latest."
@@ -283,14 +284,16 @@ def load(step: Step, name: str) -> Any:
     raise missing(step.context, name)
 
 
-def profiled(step: Step, data: Any, *, personal: Collection[str], scores: Sequence[Any]) -> Profile:
+def profiled(
+    step: Step, data: Any, *, personal: Collection[str], scores: Sequence[Any], pairs: Sequence[Any]
+) -> Profile:
     "What `step.profile` returns."
     from mlops_nb.build import profile
 
     about = {'run': step.run, 'step': step.context.name}
     key = step.settings.profile_key.encode()
     known = {name: value for name, value in about.items() if value}
-    return profile(data, known, personal=personal, key=key, scores=scores)
+    return profile(data, known, personal=personal, key=key, scores=scores, pairs=pairs)
 
 
 def save(step: Step, artifacts: Mapping[str, Any]) -> None:

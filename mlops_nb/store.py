@@ -6,16 +6,13 @@
 from __future__ import annotations
 
 import os
-import time
-import uuid
 import weakref
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from hashlib import sha256 as new_hash
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
@@ -30,15 +27,18 @@ from mlops_nb.core import (
     UsageError,
     canonical_json,
     now,
-    sha256,
-    sha256_file,
     write_point,
 )
+from .files import Files, Kept, disk, unusable
+
+if TYPE_CHECKING:
+    from mlops_nb.bucket import Bucket
 
 # %% auto #0
-__all__ = ['metadata', 'file', 'alias', 'dataset_version', 'profile', 'model_version', 'metric', 'drift_report', 'decision',
-           'edge', 'audit', 'WAIT', 'FORMAT', 'Instant', 'Files', 'make_engine', 'Store', 'found_format', 'open_store',
-           'name_file', 'get_alias', 'move_alias', 'Finding', 'check', 'collect']
+__all__ = ['metadata', 'file', 'alias', 'dataset_version', 'dataset_part', 'part_statistics', 'erasure', 'profile',
+           'model_version', 'metric', 'drift_report', 'decision', 'edge', 'made_by', 'quarantine', 'reference', 'audit',
+           'WAIT', 'FORMAT', 'Instant', 'make_engine', 'Placed', 'Store', 'found_format', 'open_store', 'name_file',
+           'get_alias', 'move_alias', 'Finding', 'check', 'collect']
 
 # %% ../nbs/lib/100_store.ipynb #84e7bf50
 class Instant(TypeDecorator[datetime]):
@@ -81,9 +81,30 @@ alias = sa.Table(
 dataset_version = sa.Table(
     'dataset_version', metadata, _text('dataset', key=True),
     sa.Column('version', sa.Integer, primary_key=True, autoincrement=False), _text('batch'),
-    sa.Column('parts', sa.JSON, nullable=False), sa.Column('rows', sa.BigInteger, nullable=False),
+    sa.Column('rows', sa.BigInteger, nullable=False),
     sa.Column('schema', sa.JSON, nullable=False), sa.Column('contract', sa.Text),
     sa.Column('profile', sa.Text), _time(), *map(_text, ('created_by', 'run', 'message')),
+    sa.Column('branch', sa.Text, nullable=False, server_default='main'),
+    sa.Column('parent', sa.Integer), sa.Column('source', sa.Text, nullable=False, server_default=''),
+)  # fmt: skip
+dataset_part = sa.Table(
+    'dataset_part', metadata, _text('dataset', key=True), _text('branch', key=True),
+    *(sa.Column(name, sa.Integer, primary_key=True, autoincrement=False) for name in ('position', 'since')),
+    sa.Column('until', sa.Integer), *map(_text, ('batch', 'digest', 'file')),
+    *(sa.Column(name, sa.BigInteger, nullable=False) for name in ('start', 'rows')),
+    *(sa.Column(name, sa.Text) for name in ('first', 'last')),
+    sa.Index('ix_dataset_part_batch', 'dataset', 'branch', 'batch'),
+    sa.Index('ix_dataset_part_open', 'dataset', 'branch', 'until'),
+    sa.Index('ix_dataset_part_file', 'file'),
+)  # fmt: skip
+
+# %% ../nbs/lib/100_store.ipynb #8ab898b7
+part_statistics = sa.Table(
+    'part_statistics', metadata, _text('digest', key=True), sa.Column('columns', sa.JSON, nullable=False),
+)  # fmt: skip
+erasure = sa.Table(
+    'erasure', metadata, sa.Column('id', sa.Integer, primary_key=True), _text('dataset'), _time(),
+    _text('created_by'), *(sa.Column(name, sa.JSON, nullable=False) for name in ('summary', 'pending')),
 )  # fmt: skip
 profile = sa.Table(
     'profile', metadata, *(_text(name, key=True) for name in ('dataset', 'batch', 'role', 'model')),
@@ -123,38 +144,25 @@ edge = sa.Table(
     'edge', metadata, *(_text(name, key=True) for name in ('source', 'target', 'relation')), _time(),
     sa.Index('ix_edge_target', 'target'),
 )  # fmt: skip
+made_by = sa.Table('made_by', metadata, _text('format', key=True), _text('release'), _time())
+quarantine = sa.Table(
+    'quarantine', metadata, sa.Column('number', sa.Integer, primary_key=True),
+    *map(_text, ('dataset', 'batch')), sa.Column('rows', sa.BigInteger, nullable=False),
+    *map(_text, ('data', 'reasons')), sa.Column('contract', sa.Text), *map(_text, ('error', 'status')),
+    sa.Column('version', sa.Integer), _time(), *map(_text, ('created_by', 'run', 'message')),
+)  # fmt: skip
+reference = sa.Table(
+    'reference', metadata, _text('name', key=True),
+    sa.Column('version', sa.Integer, primary_key=True, autoincrement=False),
+    *map(_text, ('kind', 'place', 'identity')), sa.Column('rows', sa.BigInteger, nullable=False),
+    *(sa.Column(name, sa.JSON, nullable=False) for name in ('schema', 'options')), _text('profile'),
+    _time(), *map(_text, ('created_by', 'run', 'message')),
+)  # fmt: skip
 audit = sa.Table(
     'audit', metadata, sa.Column('number', sa.Integer, primary_key=True, autoincrement=False),
     _time('at'), *map(_text, ('who', 'action', 'subject', 'details', 'previous', 'hash')),
     sa.Index('ix_audit_subject', 'subject'),
 )  # fmt: skip
-
-# %% ../nbs/lib/100_store.ipynb #3f15ae61
-def _advice(reason: str, place: object) -> str:
-    "What to do about an error of the disk or the database, by the words of its message."
-    text = reason.lower()
-    if any(word in text for word in ('read-only', 'readonly', 'permission', 'may not', 'unable to open')):
-        return f'Make {place} writable, or set [store] url in settings.ini to a place that is'
-    if 'full' in text or 'no space' in text or 'quota' in text:
-        return f'Free some space for {place}, or set [store] url in settings.ini to a larger place'
-    if 'locked' in text or 'lock timeout' in text:
-        return 'Another process has been writing for 10 seconds. Try again when it is done'
-    return f'Check {place}, and run: mlops-nb doctor'
-
-# %% ../nbs/lib/100_store.ipynb #9d4d2322
-def _unusable(place: object, reason: str) -> StoreError:
-    return StoreError(
-        f'{place} cannot be used: {reason}; expected a place to read and write. {_advice(reason, place)}'
-    )
-
-
-@contextmanager
-def _disk(place: object) -> Iterator[None]:
-    "Turn what the disk refuses into StoreError."
-    try:
-        yield
-    except OSError as e:
-        raise _unusable(place, e.strerror or str(e)) from e
 
 # %% ../nbs/lib/100_store.ipynb #a3e9795a
 @contextmanager
@@ -166,113 +174,7 @@ def _database(settings: Settings) -> Iterator[None]:
         raise ConflictError(f'another process wrote the same row first: {e.orig}. Run it again') from e
     except sa.exc.DBAPIError as e:
         place = sa.make_url(settings.catalogue_url).render_as_string(hide_password=True)
-        raise _unusable(f'the catalogue {place}', ' '.join(str(e.orig).split())) from e
-
-# %% ../nbs/lib/100_store.ipynb #fb21bfa5
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-# %% ../nbs/lib/100_store.ipynb #bff96dba
-def _write(path: Path, chunks: Iterable[bytes]) -> str:
-    "Write a new file and sync it; its SHA-256. What fails leaves nothing."
-    digest = new_hash()
-    try:
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o444), 'wb') as out:
-            for chunk in chunks:
-                digest.update(chunk)
-                out.write(chunk)
-            out.flush()
-            write_point('file.temporary')
-            os.fsync(out.fileno())
-    except BaseException:  # also Ctrl-C: nothing half-written stays
-        path.unlink(missing_ok=True)
-        raise
-    write_point('file.synced')
-    return digest.hexdigest()
-
-# %% ../nbs/lib/100_store.ipynb #9749ef6f
-def _intact(path: Path, digest: str) -> bool:
-    "Whether a file is there with the bytes that its name promises."
-    return path.is_file() and sha256_file(path) == digest
-
-# %% ../nbs/lib/100_store.ipynb #4092675b
-def _keep(files: Path, digest: str, chunks: Iterable[bytes]) -> str:
-    "Put bytes under their SHA-256; raises ConflictError when they turn out to have another."
-    final = files / digest[:2] / digest[2:]
-    if _intact(final, digest):
-        os.utime(final)
-        return digest
-    temporary = files / 'tmp' / f'{os.getpid()}-{uuid.uuid4().hex}'
-    if (found := _write(temporary, chunks)) != digest:
-        temporary.unlink()
-        raise ConflictError(
-            f'a file changed while it was put into the store: found {found}, expected {digest}'
-        )
-    if not final.parent.is_dir():
-        final.parent.mkdir(exist_ok=True)
-        _sync_folder(files)
-    temporary.rename(final)
-    write_point('file.renamed')
-    _sync_folder(final.parent)
-    write_point('file.kept')
-    return digest
-
-# %% ../nbs/lib/100_store.ipynb #1af467eb
-def _damaged(path: Path, found: str) -> CorruptError:
-    return CorruptError(
-        f'{path} is damaged: found the SHA-256 {found}, expected the one that is its name. '
-        'Put back a copy of the file, or make it again. What else is damaged: mlops-nb doctor'
-    )
-
-# %% ../nbs/lib/100_store.ipynb #d63ff917
-@dataclass(frozen=True)
-class Files:
-    "A folder of files that are written once, under their SHA-256."
-
-    files: Path
-
-    def put(self, data: bytes) -> str:
-        "Keep bytes; their SHA-256. Raises StoreError."
-        with _disk(self.files):
-            return _keep(self.files, sha256(data), [data])
-
-    def put_file(self, path: str | Path) -> str:
-        "Keep a copy of a file; its SHA-256. Raises StoreError."
-        with _disk(path):
-            digest, source = sha256_file(path), open(path, 'rb')  # noqa: SIM115
-        with source, _disk(self.files):
-            return _keep(self.files, digest, iter(lambda: source.read(1 << 20), b''))
-
-    def path(self, digest: str) -> Path:
-        "Where a file lies; only its presence is checked. Raises StoreError."
-        if len(digest) != 64 or not set(digest) <= set('0123456789abcdef'):
-            raise UsageError(f'{digest!r} is no SHA-256; expected 64 hexadecimal digits')
-        path = self.files / digest[:2] / digest[2:]
-        if not path.is_file():
-            raise StoreError(f'{path} is not there; expected a file that was kept. Run: mlops-nb doctor')
-        return path
-
-    def checked_path(self, digest: str) -> Path:
-        "Where a file lies, its bytes checked. Raises StoreError, CorruptError."
-        path = self.path(digest)
-        with _disk(path):
-            found = sha256_file(path)
-        if found != digest:
-            raise _damaged(path, found)
-        return path
-
-    def get(self, digest: str) -> bytes:
-        "The bytes of a file, checked. Raises StoreError, CorruptError."
-        path = self.path(digest)
-        with _disk(path):
-            data = path.read_bytes()
-        if (found := sha256(data)) != digest:
-            raise _damaged(path, found)
-        return data
+        raise unusable(f'the catalogue {place}', ' '.join(str(e.orig).split())) from e
 
 # %% ../nbs/lib/100_store.ipynb #338f83a9
 WAIT = 10  # seconds for a writer's turn
@@ -293,6 +195,7 @@ def _begin(connection: sa.Connection) -> None:
 def _tune(connection: Any, _: object) -> None:
     connection.execute('PRAGMA journal_mode = WAL')  # readers and a writer at the same time
     connection.execute('PRAGMA synchronous = FULL')  # what is committed survives a power failure
+    connection.execute('PRAGMA secure_delete = ON')  # what is deleted is overwritten: somebody may be erased
 
 # %% ../nbs/lib/100_store.ipynb #a5a7f193
 def make_engine(
@@ -318,9 +221,65 @@ def make_engine(
         sa.event.listen(engine, 'connect', _tune)
     return engine
 
+# %% ../nbs/lib/100_store.ipynb #b709be1e
+def _place(settings: Settings) -> Files | Bucket:
+    "Where the files lie; what is missing of a folder is created."
+    if settings.store_url.startswith('s3://'):
+        from mlops_nb.bucket import Bucket
+
+        return Bucket(settings.store_url, settings.store_endpoint)
+    if '://' in settings.store_url:
+        raise SettingsError(
+            f'found [store] url = {settings.store_url}; expected a folder or s3://BUCKET/PREFIX'
+        )
+    files = Path(settings.store_url, 'files')
+    with disk(settings.store_url):
+        (files / 'tmp').mkdir(parents=True, exist_ok=True)
+        if not os.access(files / 'tmp', os.W_OK):
+            raise PermissionError('it may not be written')
+    return Files(files)
+
 # %% ../nbs/lib/100_store.ipynb #30802c59
 @dataclass(frozen=True)
-class Store(Files):
+class Placed:
+    "Files under their SHA-256, in a folder or a bucket."
+
+    place: Files | Bucket
+
+    def put(self, data: bytes) -> str:
+        "Keep bytes; their SHA-256. Raises StoreError."
+        return self.place.put(data)
+
+    def put_file(self, path: str | Path) -> str:
+        "Keep a copy of a file; its SHA-256. Raises StoreError."
+        return self.place.put_file(path)
+
+    def get(self, digest: str) -> bytes:
+        "The bytes of a file, checked. Raises StoreError, CorruptError."
+        return self.place.get(digest)
+
+    def size(self, digest: str) -> int:
+        "The bytes of a file that is there. Raises StoreError."
+        return self.place.size(digest)
+
+    def local(self, digest: str) -> AbstractContextManager[Path]:
+        "A path to read a file from for a while, its bytes checked. Raises StoreError, CorruptError."
+        return self.place.local(digest)
+
+    @property
+    def files(self) -> Path:
+        "The folder of the files; raises UsageError where it is none."
+        if isinstance(self.place, Files):
+            return self.place.files
+        raise UsageError(f'the files lie in {self.place.url}; expected a store in a folder')
+
+    def path(self, digest: str) -> Path:
+        "Where a file lies in a folder; only its presence is checked. Raises StoreError, UsageError."
+        return Files(self.files).path(digest)
+
+# %% ../nbs/lib/100_store.ipynb #47b3a04c
+@dataclass(frozen=True)
+class Store(Placed):
     "Files under their SHA-256, and the catalogue that names them."
 
     settings: Settings
@@ -342,7 +301,7 @@ class Store(Files):
             yield connection
 
 # %% ../nbs/lib/100_store.ipynb #d441dd4f
-FORMAT = '0002_registry'
+FORMAT = '0004_quarantine'
 
 
 def found_format(
@@ -367,35 +326,36 @@ def _upgrade(connection: sa.Connection) -> None:
     )
     config.attributes['connection'] = connection
     command.upgrade(config, 'head')
+    if connection.scalar(sa.select(made_by.c.format).where(made_by.c.format == FORMAT)) is None:
+        values = {'format': FORMAT, 'release': mlops_nb.__version__, 'created_at': now()}
+        connection.execute(made_by.insert().values(values))
     write_point('catalogue.upgraded')
 
 # %% ../nbs/lib/100_store.ipynb #18292367
+def _newer(connection: sa.Connection, found: str) -> StoreError:
+    "A catalogue of a later release."
+    release = connection.scalar(sa.text('SELECT release FROM made_by ORDER BY format DESC LIMIT 1'))
+    return StoreError(
+        f'the catalogue has format {found}, made by mlops_nb {release}; expected {FORMAT} or older. '
+        f"Upgrade: pip install 'mlops-nb>={release}'"
+    )
+
+
 def open_store(
     settings: Settings,
 ) -> Store:  # raises SettingsError, StoreError
     "The project's store; what is missing is created, an older catalogue upgraded."
-    if '://' in settings.store_url:
-        raise SettingsError(
-            f'found [store] url = {settings.store_url}; expected a folder: other places are not supported yet'
-        )
-    files = Path(settings.store_url, 'files')
-    with _disk(settings.store_url):
-        (files / 'tmp').mkdir(parents=True, exist_ok=True)
-        if not os.access(files / 'tmp', os.W_OK):
-            raise PermissionError('it may not be written')
+    place = _place(settings)
     write_point('store.created')
-    store = Store(files, settings, make_engine(settings.catalogue_url))
+    store = Store(place, settings, make_engine(settings.catalogue_url))
     weakref.finalize(store, store.engine.dispose)
     with store.read() as connection:
         found = found_format(connection)
+        if found > FORMAT:
+            raise _newer(connection, found)
     if found < FORMAT:
         with store.begin() as connection:
             _upgrade(connection)  # which does nothing if somebody did it while we waited
-    elif found > FORMAT:
-        raise StoreError(
-            f'the catalogue has format {found}, made by a newer mlops_nb; expected {FORMAT} or older. '
-            "Upgrade: pip install --upgrade 'mlops-nb'"
-        )
     return store
 
 # %% ../nbs/lib/100_store.ipynb #69cc6f54
@@ -406,9 +366,13 @@ def name_file(
     kind: str,  # 'part', 'profile', 'model', 'notebook', 'report', 'contract', 'artifact'
     bytes: int,  # its size
 ) -> None:
-    "Name a file in the catalogue; naming it again changes nothing."
-    if connection.scalar(sa.select(file.c.digest).where(file.c.digest == digest)) is None:
+    "Name a file in the catalogue; again changes nothing, but that a part may become an artifact too."
+    here = file.c.digest == digest
+    found = connection.scalar(sa.select(file.c.kind).where(here))
+    if found is None:
         connection.execute(file.insert().values(digest=digest, kind=kind, bytes=bytes, created_at=now()))
+    elif found == 'part' != kind:  # which parts are, the catalogue says elsewhere
+        connection.execute(sa.update(file).where(here).values(kind=kind))
 
 # %% ../nbs/lib/100_store.ipynb #54138bfa
 def _at(kind: str, name: str, label: str) -> sa.ColumnElement[bool]:
@@ -458,7 +422,7 @@ def move_alias(
 class Finding:
     "Something that is not as it should be in a store."
 
-    kind: str  # 'missing', 'corrupt', 'catalogue', 'temporary', 'unnamed'
+    kind: str  # 'missing', 'corrupt', 'catalogue', 'erasure', 'temporary', 'unnamed'
     path: str  # inside the store
     sentence: str  # what it means and what to do
     is_fault: bool  # False: harmless, `collect` removes it
@@ -467,16 +431,15 @@ class Finding:
         return f'{self.path}: {self.sentence}'
 
 # %% ../nbs/lib/100_store.ipynb #52c2e87d
-def _leftovers(store: Store, named: set[str]) -> Iterator[Finding]:
+def _leftovers(store: Store, named: set[str]) -> Iterator[tuple[Finding, Kept]]:
     "Files that no row names."
-    for path in sorted(store.files.glob('*/*')):
-        place = str(path.relative_to(store.files.parent))
-        if path.parent.name == 'tmp':
-            yield Finding(
-                'temporary', place, 'left by a write that did not finish; collect removes it', False
-            )
-        elif path.parent.name + path.name not in named:
-            yield Finding('unnamed', place, 'nothing in the catalogue names it; collect removes it', False)
+    for kept in store.place.everything():
+        if not kept.digest:
+            sentence = 'left by a write that did not finish; collect removes it'
+            yield Finding('temporary', kept.place, sentence, False), kept
+        elif kept.digest not in named:
+            sentence = 'nothing in the catalogue names it; collect removes it'
+            yield Finding('unnamed', kept.place, sentence, False), kept
 
 # %% ../nbs/lib/100_store.ipynb #57f12239
 def _faults(store: Store, named: set[str]) -> Iterator[Finding]:
@@ -484,7 +447,8 @@ def _faults(store: Store, named: set[str]) -> Iterator[Finding]:
     for digest in sorted(named):
         place = f'files/{digest[:2]}/{digest[2:]}'
         try:
-            store.checked_path(digest)
+            with store.local(digest):
+                pass
         except CorruptError:
             yield Finding(
                 'corrupt', place, 'its bytes are not those that were written; put back a copy', True
@@ -506,7 +470,10 @@ def check(
             sentence = f'it is damaged ({" ".join(answer.split())}); put back a copy, then check again'
             return [Finding('catalogue', 'catalogue.db', sentence, True)]
         named = set(connection.scalars(sa.select(file.c.digest)))
-    return [*_faults(store, named), *_leftovers(store, named)]
+        pending = connection.scalars(sa.select(erasure.c.pending)).all()
+    sentence = 'files of erased rows are still there; run mlops-nb data erase again'
+    unfinished = [Finding('erasure', f'erasure {i}', sentence, True) for i, p in enumerate(pending, 1) if p]
+    return [*unfinished, *_faults(store, named), *(finding for finding, _ in _leftovers(store, named))]
 
 # %% ../nbs/lib/100_store.ipynb #509707e5
 def collect(
@@ -518,9 +485,8 @@ def collect(
     removed = []
     with store.begin() as connection:  # no row is written meanwhile
         named = set(connection.scalars(sa.select(file.c.digest)))
-        for finding in _leftovers(store, named):
-            path = store.files.parent / finding.path
-            if time.time() - path.stat().st_mtime >= grace:
-                path.unlink()
+        for finding, kept in _leftovers(store, named):
+            if kept.age >= grace:
+                store.place.remove(kept)
                 removed.append(finding)
     return removed

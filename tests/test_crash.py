@@ -29,6 +29,7 @@ from mlops_nb.store import Instant, Store, check, collect, file, metadata, name_
 
 FILE = tuple(point for point in WRITE_POINTS if point.startswith('file.'))
 COMMIT = 'catalogue.before-commit', 'catalogue.after-commit'
+ERASE = 'erasure.decided', 'erasure.removed'
 
 
 def nothing(store: Store) -> None:
@@ -117,11 +118,16 @@ def commit_february(store: Store) -> None:
     commit_month(store, 2)
 
 
+def commit_two(store: Store) -> None:
+    commit_month(store, 1)
+    commit_month(store, 2)
+
+
 def correct_january(store: Store) -> None:
     commit_month(store, 1, delay=4)
 
 
-def commit_month(store: Store, month: int, delay: float = 3) -> None:
+def commit_month(store: Store, month: int, delay: float = 3, branch: str = 'main') -> None:
     import pyarrow as pa
 
     from mlops_nb.contract import Column, Contract
@@ -130,13 +136,90 @@ def commit_month(store: Store, month: int, delay: float = 3) -> None:
     columns = Column(name='flight', type='int'), Column(name='delay', type='float')
     rows = pa.table({'flight': [month, 10 + month], 'delay': [delay, -1.5]})
     contract = Contract('flights', columns, key=('flight',))
-    commit(store, 'flights', rows, batch=f'2013-0{month}', contract=contract, run=f'IngestFlow/{month}')
+    commit(
+        store,
+        'flights',
+        rows,
+        batch=f'2013-0{month}',
+        contract=contract,
+        run=f'IngestFlow/{month}',
+        branch=branch,
+    )
 
 
 def tag_it(store: Store) -> None:
     from mlops_nb.data import tag
 
     tag(store, 'flights@1', 'reviewed')
+
+
+def some_months(store: Store) -> None:
+    "Three batches; and on a branch, a fourth and another second."
+    from mlops_nb.branch import create_branch
+
+    for month in 1, 2, 3:
+        commit_month(store, month)
+    create_branch(store, 'flights@3', 'fix')
+
+
+def branch_it(store: Store) -> None:
+    from mlops_nb.branch import create_branch
+
+    create_branch(store, 'flights@2', 'fix')
+
+
+def commit_on_it(store: Store) -> None:
+    commit_month(store, 2, delay=9, branch='fix')
+
+
+def months_on_a_branch(store: Store) -> None:
+    some_months(store)
+    commit_on_it(store)
+
+
+def merge_it(store: Store) -> None:
+    from mlops_nb.branch import merge
+
+    merge(store, 'flights', 'fix')
+
+
+def upsert_into_it(store: Store) -> None:
+    import pyarrow as pa
+
+    from mlops_nb.upsert import upsert
+
+    upsert(store, 'flights', pa.table({'flight': [11, 12, 99], 'delay': [1.0, 1.0, 1.0]}), batch='2013-09')
+
+
+def compact_it(store: Store) -> None:
+    from mlops_nb.compaction import compact
+
+    compact(store, 'flights')
+
+
+def erase_from_it(store: Store) -> None:
+    from mlops_nb.erase import erase
+
+    erase(store, 'flights', {'flight': 12})
+
+
+def profiled_months(store: Store) -> None:
+    from mlops_nb.data import load
+    from mlops_nb.profile import profile_table, save_profile
+
+    months_on_a_branch(store)
+    rows = load(store, 'flights@latest').arrow(batches='2013-02')
+    about = {'dataset': 'flights', 'batch': '2013-02'}
+    save_profile(store, profile_table(rows, about), **about)
+
+
+def collect_it(store: Store) -> None:
+    collect(store, grace=0)
+
+
+def compacted_months(store: Store) -> None:
+    months_on_a_branch(store)
+    compact_it(store)
 
 
 def keep_a_table(store: Store) -> None:
@@ -170,6 +253,14 @@ CALLS = {
     'commit a batch again': Call(commit_january, commit_january, COMMIT),
     'correct a batch': Call(commit_january, correct_january, FILE + COMMIT),
     'tag a version': Call(commit_january, tag_it, COMMIT),
+    'branch': Call(commit_two, branch_it, COMMIT),
+    'commit on a branch': Call(some_months, commit_on_it, FILE + COMMIT),
+    'merge': Call(months_on_a_branch, merge_it, COMMIT),
+    'upsert': Call(some_months, upsert_into_it, FILE + COMMIT),
+    'compact': Call(months_on_a_branch, compact_it, FILE + COMMIT),
+    'collect': Call(compacted_months, collect_it, COMMIT),
+    'erase': Call(profiled_months, erase_from_it, FILE + COMMIT + ERASE),
+    'erase from files of many parts': Call(compacted_months, erase_from_it, FILE + COMMIT + ERASE),
     'keep an artifact': Call(nothing, keep_a_table, FILE + COMMIT),
 }
 

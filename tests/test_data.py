@@ -28,7 +28,8 @@ from mlops_nb.core import (
 )
 from mlops_nb.data import changes, commit, find, load, read, tag, versions
 from mlops_nb.lineage import notebook_text, trace
-from mlops_nb.store import Store, check, collect, open_store
+from mlops_nb.quarantine import held, held_batches
+from mlops_nb.store import Store, check, open_store
 
 
 def months(numbers: range) -> dict[str, pd.DataFrame]:
@@ -125,23 +126,23 @@ def test_a_damaged_part_is_healed_by_committing_the_same_batch_again(store: Stor
     ],
     ids=['missing column', 'unknown column', 'retyped column', 'missing values', 'double keys', 'no rows'],
 )
-def test_a_batch_that_breaks_the_contract_leaves_nothing(store: Store, rows: pa.Table) -> None:
+def test_a_batch_that_breaks_the_contract_is_no_version_and_in_quarantine(
+    store: Store, rows: pa.Table
+) -> None:
     commit(store, 'rows', small(1), batch='2013-01', contract=ROWS)
-    before = sorted(store.files.rglob('*'))
-    with pytest.raises(ContractError):
+    with pytest.raises(ContractError, match='mlops-nb data quarantine show 1'):
         commit(store, 'rows', rows, batch='2013-02')
-    assert len(versions(store)) == len(entries(store)) == 1
-    assert sorted(store.files.rglob('*')) == before
+    assert len(versions(store)) == 1
+    assert [entry.action for entry in entries(store)] == ['commit', 'quarantine']
+    assert held(store, 1).arrow().equals(rows.replace_schema_metadata(None))
+    assert check(store) == []
 
 
 def test_a_batch_whose_columns_are_not_those_of_the_version_before_is_refused(store: Store) -> None:
     commit(store, 'rows', small(1), batch='2013-01')
     with pytest.raises(ContractError, match='n is string, and was int64'):
         commit(store, 'rows', small(2).set_column(0, 'n', pa.array(list('abc'))), batch='2013-02')
-    assert len(versions(store)) == 1
-    assert [finding.is_fault for finding in check(store)] == [False]
-    collect(store, grace=0)
-    assert check(store) == []
+    assert len(versions(store)) == len(held_batches(store)) == 1
 
 
 # --- racing writers

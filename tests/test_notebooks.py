@@ -24,6 +24,15 @@ def test_a_library_notebook_keeps_no_error_and_names_no_machine(path: Path) -> N
 
 
 TOLD = {
+    'gates': (
+        'roc_auc >= 0.65 passed: roc_auc is 0.6839',
+        'which is inside the interval: more rows could tell',
+        'roc_auc >= champion passed: roc_auc is 0.6839, +0.0506 beside late@1',
+        'carrier=OO, 1,223 rows; too few rows to compare: HA (29)',
+        '114 slices of carrier, origin, hour, rain with at least 200 rows were tried',
+        "found 'roc_auk' in overfit(METRIC)",
+        'late@2 is better than late@1',
+    ),
     'ten_minutes': (
         '1 of 15 columns drifted in new.csv: humid.',
         'precip: gives the label away',
@@ -39,6 +48,13 @@ TOLD = {
         "'minItems': 2",
         'late.ipynb:cell 2:line 1: rows is used, which only cell 3 defines, move that cell up',
         '3 to mend, 1 warning',
+    ),
+    'versions': (
+        'planes@1 → planes@3: +2 rows',
+        'rows added 0, removed 0, changed 1',
+        'rows are gone from 6 versions',
+        "{'planes@1': ['Lea'], 'planes@2': ['Lea', 'Jon'], 'planes@3': ['Lea', 'Jon']}",
+        'parts are in 1 files now',
     ),
     'failures': (
         "speeds.ipynb:cell 3:line 1: AttributeError: 'DataFrame' object has no attribute 'hours'",

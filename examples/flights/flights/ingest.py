@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 import pandas as pd
 
 from mlops_nb.core import UsageError
-from mlops_nb.features import asof_join
+from mlops_nb.features import Source, features
 
 # %% ../nbs/ingest.ipynb #aee27d66
 def source(
@@ -40,12 +40,12 @@ OBSERVED = ['temp', 'dewp', 'humid', 'wind_dir', 'wind_speed', 'wind_gust', 'pre
 
 
 def weather() -> pd.DataFrame:
-    "The observed weather, a row for each airport and hour; `scheduled` is its time, for the join."
+    "The observed weather, a row for each airport and hour."
     seen = source('weather.csv')
-    seen['scheduled'] = seen['observed'] = pd.to_datetime(seen['time_hour'])
-    worst = seen.groupby('scheduled').agg({'precip': 'max', 'visib': 'min'}).rolling('6h')
+    seen['observed'] = pd.to_datetime(seen['time_hour'])
+    worst = seen.groupby('observed').agg({'precip': 'max', 'visib': 'min'}).rolling('6h')
     hours = worst.agg({'precip': 'sum', 'visib': 'min'}).set_axis(['rain_6h', 'visib_6h'], axis=1)
-    return seen[['origin', 'scheduled', 'observed', *OBSERVED]].join(hours.round(2), on='scheduled')
+    return seen[['origin', 'observed', *OBSERVED]].join(hours.round(2), on='observed')
 
 # %% ../nbs/ingest.ipynb #8e7b59f4
 SCHEDULE = [
@@ -70,8 +70,9 @@ def complete(
     minutes = pd.to_timedelta(flights['minute'], unit='m')
     rows = flights.assign(scheduled=pd.to_datetime(flights['time_hour']) + minutes)[SCHEDULE + AFTERWARDS]
     planes = source('planes.csv').rename(columns={'year': 'built'})[['tailnum', 'built', 'seats']]
-    rows = rows.merge(planes, on='tailnum', how='left')
-    rows = asof_join(rows, weather(), on='scheduled', by=['origin'], tolerance='3h')
+    facts = ['observed', *OBSERVED, 'rain_6h', 'visib_6h']
+    observed = Source(weather(), on='origin', at='observed', max_age='3h', columns=facts)
+    aircraft = Source(planes, on='tailnum')  # without a time: it never changes
+    rows = features(rows, [observed, aircraft], at='scheduled')
     rows['late'] = (rows['arr_delay'] > LATE).astype('Int8').where(rows['arr_delay'].notna())
-    facts = ['built', 'seats', 'observed', *OBSERVED, 'rain_6h', 'visib_6h']
-    return rows[[*SCHEDULE, *facts, *AFTERWARDS, 'late']]
+    return rows[[*SCHEDULE, 'built', 'seats', *facts, *AFTERWARDS, 'late']]

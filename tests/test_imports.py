@@ -1,0 +1,190 @@
+"""Files, queries and frames become batches; rows elsewhere stay there and a change is noticed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import sqlalchemy as sa
+from conftest import Run
+from databases import fresh_database, new_project, postgres  # noqa: F401
+
+from mlops_nb.contract import Column, Contract, read_contract, write_contract
+from mlops_nb.core import ConflictError, ContractError, UsageError
+from mlops_nb.data import load, versions
+from mlops_nb.imports import Query, import_rows
+from mlops_nb.lineage import trace
+from mlops_nb.quarantine import held_batches
+from mlops_nb.references import read_reference, refer
+from mlops_nb.store import Store, check, open_store
+
+ROWS = Contract(
+    'rows',
+    (Column(name='n', type='int', minimum=0), Column(name='word', type='string', missing=True)),
+    ('n',),
+)
+FRAME = pd.DataFrame({'n': [1, 2, 3], 'word': ['a', None, 'c']})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(new_project(tmp_path / 'project'))
+
+
+def tables(rows: int, size: int = 1000) -> Iterator[pa.Table]:
+    for start in range(0, rows, size):
+        yield pa.table({'n': range(start, start + size), 'word': [f'word {i}' for i in range(size)]})
+
+
+def test_the_same_rows_from_anywhere_are_stored_once(store: Store, tmp_path: Path) -> None:
+    FRAME.to_csv(tmp_path / 'rows.csv', index=False)
+    FRAME.to_parquet(tmp_path / 'rows.parquet', index=False)
+    database = sa.create_engine(f'sqlite:///{tmp_path}/rows.db')
+    FRAME.to_sql('rows', database, index=False)
+    database.dispose()
+    query = Query(f'sqlite:///{tmp_path}/rows.db', 'SELECT * FROM rows ORDER BY n')
+    arrow = pa.Table.from_pandas(FRAME)
+    for data in FRAME, pl.from_pandas(FRAME), arrow, arrow.to_reader(), tmp_path / 'rows.csv', query:
+        assert import_rows(store, 'rows', data, batch='a', contract=ROWS).version == 1, type(data)
+    assert import_rows(store, 'rows', tmp_path / 'rows.parquet', batch='a', contract=ROWS).version == 1
+    assert load(store, 'rows@1').arrow().to_pydict() == arrow.to_pydict()
+    origins = trace(store, 'dataset:rows@1').nodes('source', up=True)
+    assert [name.split()[0] for name in origins] == [
+        'source:rows.csv',
+        f'source:{query.url}',
+        'source:rows.parquet',
+    ]
+    assert check(store) == []
+
+
+def test_a_large_import_is_cut_into_parts_and_comes_back_whole(store: Store) -> None:
+    seen: list[int] = []
+    about = {'batch': 'big', 'contract': ROWS, 'size': 200_000}
+    last = import_rows(store, 'rows', tables(40_000), progress=seen.append, **about)
+    assert seen[-1] == 40_000 == last.rows and len(last.batches) > 3
+    assert load(store, 'rows@latest').arrow()['n'].to_pylist() == list(range(40_000))
+    count = len(versions(store))
+    assert import_rows(store, 'rows', tables(40_000), **about) == last and len(versions(store)) == count
+
+
+@pytest.mark.parametrize('where', [3, 39])
+def test_a_mistake_anywhere_in_a_large_file_keeps_all_of_it_out(store: Store, where: int) -> None:
+    def broken() -> Iterator[pa.Table]:
+        for i, table in enumerate(tables(40_000)):
+            yield table.set_column(0, 'n', pa.array([-1] * 1000)) if i == where else table
+
+    with pytest.raises(ContractError, match='quarantine'):
+        import_rows(store, 'rows', broken(), batch='big', contract=ROWS, size=200_000)
+    assert versions(store).empty and len(held_batches(store)) == 1
+
+
+def test_a_key_that_is_in_two_parts_is_refused(store: Store) -> None:
+    twice = [*tables(20_000), *tables(1000)]  # the last thousand are the first ones again
+    with pytest.raises(ContractError, match=r'found 1,000 keys \(n\) in several places'):
+        import_rows(store, 'rows', twice, batch='big', contract=ROWS, size=200_000)
+    assert versions(store).empty
+
+
+def test_a_schema_that_changes_on_the_way_and_a_file_without_rows_are_refused(
+    store: Store, tmp_path: Path
+) -> None:
+    changing = [pa.table({'n': [1]}), pa.table({'n': ['x']})]
+    with pytest.raises(UsageError, match='from row 1 on, n is string; expected int64'):
+        import_rows(store, 'rows', changing, batch='a')
+    (tmp_path / 'empty.csv').write_text('n,word\n')
+    with pytest.raises((UsageError, ContractError), match='rows'):
+        import_rows(store, 'rows', tmp_path / 'empty.csv', batch='a')
+    assert versions(store).empty
+
+
+def test_a_file_ten_times_the_bound_is_imported_within_it(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / 'large.parquet'
+    with pq.ParquetWriter(path, pa.schema([('n', pa.int64()), ('word', pa.string())])) as writer:
+        for table in tables(8_000_000, 500_000):
+            writer.write_table(table)
+    code = (
+        'import resource, sys\nfrom pathlib import Path\nfrom mlops_nb.core import load_settings\n'
+        'from mlops_nb.imports import import_rows\nfrom mlops_nb.store import open_store\n'
+        'store = open_store(load_settings(Path(sys.argv[1])))\n'
+        'print(import_rows(store, "rows", Path(sys.argv[2]), batch="big", size=20_000_000).rows)\n'
+        'print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', code, store.settings.root, path], capture_output=True, text=True, check=True
+    )
+    rows, peak = map(int, done.stdout.split())
+    assert rows == 8_000_000 and peak < 600
+
+
+def test_a_query_is_imported_from_postgresql(
+    store: Store,
+    request: pytest.FixtureRequest,
+    postgres: str,  # noqa: F811
+) -> None:
+    url = fresh_database(request).replace('postgresql://', 'postgresql+psycopg://')
+    database = sa.create_engine(url)
+    FRAME.to_sql('rows', database, index=False)
+    query = Query(url, 'SELECT * FROM rows')
+    assert import_rows(store, 'rows', query, batch='a', contract=ROWS).rows == 3
+    kept = refer(store, 'elsewhere', 'sql', url, sql=query.sql)
+    assert read_reference(store, 'elsewhere@1').num_rows == kept.rows == 3
+    FRAME.assign(n=[4, 5, 6]).to_sql('rows', database, index=False, if_exists='append')
+    database.dispose()
+    with pytest.raises(
+        ConflictError, match='elsewhere@1 has changed underneath: found 6 rows; expected the 3 rows'
+    ):
+        read_reference(store, 'elsewhere@1')
+
+
+def test_a_delta_snapshot_is_read_as_it_was_and_one_made_anew_is_noticed(
+    store: Store, tmp_path: Path
+) -> None:
+    from deltalake import write_deltalake
+
+    place = str(tmp_path / 'delta')
+    write_deltalake(place, pa.table({'n': [1, 2]}))
+    assert refer(store, 'lake', 'delta', place).version == 1
+    write_deltalake(place, pa.table({'n': [3]}), mode='append')
+    assert read_reference(store, 'lake@1').to_pydict() == {'n': [1, 2]}
+    assert refer(store, 'lake', 'delta', place).version == 2
+    assert sorted(read_reference(store, 'lake@2')['n'].to_pylist()) == [1, 2, 3]
+    other = str(tmp_path / 'anew')
+    write_deltalake(other, pa.table({'n': [1, 2]}))
+    Path(place).rename(tmp_path / 'old')
+    Path(other).rename(place)
+    with pytest.raises(ConflictError, match='lake@1 has changed underneath'):
+        read_reference(store, 'lake@1')
+
+
+def test_the_commands_import_draft_a_contract_search_features_and_draw_lineage(
+    store: Store, tmp_path: Path, mlops: Run
+) -> None:
+    root = store.settings.root
+    FRAME.to_csv(tmp_path / 'july.csv', index=False)
+    write_contract(ROWS, tmp_path / 'rows.toml')
+    done = mlops('data', 'import', 'rows', tmp_path / 'july.csv', '--batch', '2013-07', folder=root)
+    assert done.stdout == 'rows@1: 3 rows in 1 batches\n', done.stderr
+    again = mlops('data', 'import', 'rows', tmp_path / 'july.csv', '--batch', '2013-07', folder=root)
+    assert again.stdout == done.stdout
+    lineage = mlops('data', 'lineage', 'dataset:rows@1', '--from', 'source', folder=root)
+    assert lineage.stdout.startswith('source:july.csv ')
+    mlops('data', 'lineage', 'dataset:rows@1', '--picture', 'lineage.svg', folder=root)
+    assert 'july.csv' in (root / 'lineage.svg').read_text()
+    shown = mlops('data', 'contract', 'rows', '--draft', folder=root)
+    assert shown.returncode == 0, shown.stderr
+    assert read_contract(root / 'contracts' / 'rows.toml').names == ('n', 'word')
+    cell = '#| export\n@feature\ndef words_of(rows: pd.DataFrame) -> pd.DataFrame:\n    "How many words."\n'
+    notebook = {'cells': [{'cell_type': 'code', 'source': cell}]}
+    (root / 'nbs').mkdir(exist_ok=True)
+    (root / 'nbs' / 'features.ipynb').write_text(json.dumps(notebook))
+    found = json.loads(mlops('data', 'features', 'many', '--json', folder=root).stdout)
+    assert [(one['feature'], one['notebook']) for one in found] == [('words_of', 'nbs/features.ipynb')]
+    assert 'No features' in mlops('data', 'features', 'weather', folder=root).stdout
