@@ -25,7 +25,17 @@ from .models import ModelVersion, load_version
 from .own_code import write_code
 from .registration import lock
 from .signature import furthest
-from .store import Store, alias, dataset_version, edge, file, name_file, open_store, profile
+from mlops_nb.store import (
+    Store,
+    alias,
+    dataset_part,
+    dataset_version,
+    edge,
+    file,
+    name_file,
+    open_store,
+    profile,
+)
 
 # %% auto #0
 __all__ = ['PREDICT', 'Reproduction', 'changed_packages', 'used_by', 'copy_datasets', 'flow_of', 'options', 'reproduce']
@@ -119,14 +129,19 @@ def copy_datasets(
     versions: Sequence[tuple[str, int]],  # of `used_by`
 ) -> None:  # raises StoreError, CorruptError
     "Give another store some versions of datasets, with their numbers, tags and profiles."
-    table = dataset_version.c
+    parts, table = dataset_part.c, dataset_version.c
     for dataset, version in versions:
-        _copy_rows(
-            source, target, dataset_version, sa.and_(table.dataset == dataset, table.version == version)
-        )
-        here = alias.c.kind == 'dataset', alias.c.name == dataset, alias.c.version == version
-        _copy_rows(source, target, alias, sa.and_(*here))
+        here = sa.and_(table.dataset == dataset, table.version == version)
+        _copy_rows(source, target, dataset_version, here)
+        tags = alias.c.kind == 'dataset', alias.c.name == dataset, alias.c.version == version
+        _copy_rows(source, target, alias, sa.and_(*tags))
     for dataset in sorted({dataset for dataset, _ in versions}):
+        stood = (
+            sa.and_(parts.since <= version, sa.or_(parts.until.is_(None), parts.until > version))
+            for name, version in versions
+            if name == dataset
+        )
+        _copy_rows(source, target, dataset_part, sa.and_(parts.dataset == dataset, sa.or_(*stood)))
         _copy_rows(source, target, profile, profile.c.dataset == dataset)
 
 # %% ../nbs/lib/530_reproduce.ipynb #82d084d3

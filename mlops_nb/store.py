@@ -110,6 +110,7 @@ profile = sa.Table(
     'profile', metadata, *(_text(name, key=True) for name in ('dataset', 'batch', 'role', 'model')),
     _text('digest'), sa.Column('version', sa.Integer), sa.Column('rows', sa.BigInteger, nullable=False),
     _time(),
+    sa.Index('ix_profile_created_at', 'dataset', 'created_at'),
 )  # fmt: skip
 
 # %% ../nbs/lib/100_store.ipynb #42854c00
@@ -121,6 +122,7 @@ model_version = sa.Table(
     sa.Column('environment', sa.JSON, nullable=False),
     *(sa.Column(name, sa.Text) for name in ('record', 'card')),
     sa.UniqueConstraint('model', 'run', name='model_run'),
+    sa.Index('ix_model_version_created_at', 'created_at'),
 )  # fmt: skip
 metric = sa.Table(
     'metric', metadata, _text('model', key=True),

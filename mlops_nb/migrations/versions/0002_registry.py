@@ -13,3 +13,5 @@ def upgrade() -> None:
     """Versions that were registered before have neither."""
     op.add_column('model_version', sa.Column('record', sa.Text))
     op.add_column('model_version', sa.Column('card', sa.Text))
+    op.create_index('ix_model_version_created_at', 'model_version', ['created_at'])
+    op.create_index('ix_profile_created_at', 'profile', ['dataset', 'created_at'])
