@@ -367,6 +367,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'mlops_nb.column.Distributed.minimum': ('lib/column.html#distributed.minimum', 'mlops_nb/column.py'),
                                  'mlops_nb.column.Distributed.numbers': ('lib/column.html#distributed.numbers', 'mlops_nb/column.py'),
                                  'mlops_nb.column.Distributed.quantiles': ('lib/column.html#distributed.quantiles', 'mlops_nb/column.py'),
+                                 'mlops_nb.column._in_64_bits': ('lib/column.html#_in_64_bits', 'mlops_nb/column.py'),
                                  'mlops_nb.column._merge_moments': ('lib/column.html#_merge_moments', 'mlops_nb/column.py'),
                                  'mlops_nb.column._shares_of': ('lib/column.html#_shares_of', 'mlops_nb/column.py'),
                                  'mlops_nb.column._sum': ('lib/column.html#_sum', 'mlops_nb/column.py'),

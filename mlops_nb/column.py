@@ -61,6 +61,11 @@ def distribution(
     return {'distribution/kll': quantiles_of(x, n), 'distribution/mean': mean, 'distribution/m2': m2}
 
 # %% ../nbs/lib/150_column.ipynb #1998e805
+def _in_64_bits(number: int) -> int:
+    "The nearest number that a file has room for."
+    return max(-sys.maxsize, min(number, sys.maxsize))
+
+
 def whole_numbers(
     array: Array,  # of an integer type
 ) -> Components:
@@ -74,8 +79,8 @@ def whole_numbers(
         return numbers_with_fractions(array) | {
             'types/integral': len(present),
             'types/fractional': 0,
-            'ints/max': min(max(whole), sys.maxsize),  # a file has 64 bits for them
-            'ints/min': max(min(whole), -sys.maxsize),
+            'ints/max': _in_64_bits(max(whole)),
+            'ints/min': _in_64_bits(min(whole)),
             'frequent_items/frequent_strings': frequent_of(whole, often),
         }
     values, counts = np.unique(numbers, return_counts=True)

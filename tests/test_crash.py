@@ -327,7 +327,7 @@ def test_a_call_killed_at_a_write_point_is_finished_by_calling_again(
 
 def _die_at(call: Callable[[Store], None], root: Path, point: str, turn: int) -> None:
     "Call, and die when a point is passed for the nth time."
-    from mlops_nb import store
+    from mlops_nb import files
 
     passed = []
 
@@ -337,7 +337,7 @@ def _die_at(call: Callable[[Store], None], root: Path, point: str, turn: int) ->
             os.killpg(0, signal.SIGKILL)
 
     opened = open_store(load_settings(root))
-    store.write_point = counted
+    files.write_point = counted
     call(opened)
 
 

@@ -38,7 +38,7 @@ TOLD = {
         'precip: gives the label away',
         'rain@1 is now champion',
         '1 of 12 columns drifted in 2013-12: humid.',
-        'ada decided on rain 2013-12: investigate',
+        'A notebook is prepared: reviews/rain-2013-12.ipynb',
         'ranking passed',
     ),
     'parameters': (
