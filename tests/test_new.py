@@ -17,7 +17,8 @@ from sklearn.datasets import load_breast_cancer, load_diabetes
 
 from mlops_nb.core import load_settings
 from mlops_nb.data import find, load
-from mlops_nb.performance import history
+from mlops_nb.performance import history, profiled_classification
+from mlops_nb.profile import load_profile
 from mlops_nb.registry import load_version
 from mlops_nb.store import open_store
 
@@ -75,7 +76,9 @@ def test_weather_goes_from_a_file_to_a_promoted_model_and_on(mlops: Run, tmp_pat
     version = load_version(store, 'rain@1')
     assert version.metrics['roc_auc'] > 0.85 and all(gate.passed for gate in version.gates)
     assert find(store, 'rain@latest').rows == (weather.month <= 10).sum()
-    assert 'Next: mlops-nb flow score run' in made(mlops, project, 'models', 'promote', 'rain@1', 'champion')
+    assert 'Next: mlops-nb flow score run' in made(
+        mlops, project, 'models', 'promote', 'rain@1', 'champion', '--why', 'it passed its gates'
+    )
     # October ends in UTC when November has begun: what november.csv has of that period is added to it
     told = made(mlops, project, 'flow', 'ingest', 'run', '--file', '../november.csv')
     assert find(store, 'rain@latest').rows == (weather.month <= 11).sum()
@@ -113,7 +116,7 @@ def test_a_table_without_times_makes_a_promoted_model(
     made(mlops, tmp_path / name, 'flow', 'train', 'run')
     store = open_store(load_settings(tmp_path / name))
     assert load_version(store, f'{name}@1').metrics[measure] > least
-    made(mlops, tmp_path / name, 'models', 'promote', f'{name}@1', 'champion')
+    made(mlops, tmp_path / name, 'models', 'promote', f'{name}@1', 'champion', '--why', 'it passed its gates')
     frame.sample(150, random_state=1).to_csv(tmp_path / 'neue Zeilen.csv', index=False)
     told = made(mlops, tmp_path / name, 'flow', 'ingest', 'run', '--file', '../neue Zeilen.csv')
     told = made(mlops, tmp_path / name, *commands(told)[0].split()[1:])
@@ -138,7 +141,16 @@ def test_hostile_names_and_values_do_no_harm(mlops: Run, tmp_path: Path) -> None
     arguments = '--data', 'é ü.parquet', '--label', 'Größe=# %', '--time', 'created_at', '--every', 'month'
     made(mlops, tmp_path, 'new', 'claims', *arguments)
     made(mlops, tmp_path / 'claims', 'flow', 'train', 'run')
-    made(mlops, tmp_path / 'claims', 'models', 'promote', 'claims@1', 'champion')
+    made(
+        mlops,
+        tmp_path / 'claims',
+        'models',
+        'promote',
+        'claims@1',
+        'champion',
+        '--why',
+        'it passed its gates',
+    )
     made(mlops, tmp_path / 'claims', 'flow', 'score', 'run')
     store = open_store(load_settings(tmp_path / 'claims'))
     assert load_version(store, 'claims@1').metrics['roc_auc'] > 0.6
@@ -223,7 +235,7 @@ def test_rows_without_a_label_are_counted_and_a_batch_waits_for_its_truth(mlops:
     assert f'{without} have no label' in ' '.join(told.split())
     project = tmp_path / 'late'
     made(mlops, project, 'flow', 'train', 'run')
-    made(mlops, project, 'models', 'promote', 'late@1', 'champion')
+    made(mlops, project, 'models', 'promote', 'late@1', 'champion', '--why', 'it passed its gates')
     made(mlops, project, 'flow', 'score', 'run')
     store = open_store(load_settings(project))
     assert history(store, 'late').empty
@@ -233,6 +245,8 @@ def test_rows_without_a_label_are_counted_and_a_batch_waits_for_its_truth(mlops:
     made(mlops, project, 'flow', 'ingest', 'run', '--replace', 'true')
     made(mlops, project, 'flow', 'score', 'run', '--batch', '2024-06')
     assert history(store, 'late')['batch'].tolist() == ['2024-06']
+    kept = load_profile(store, dataset='late', batch='2024-06', role='prediction', model='late')
+    assert profiled_classification(kept, 'probability')['rows'] == history(store, 'late')['rows'].item()
 
 
 @pytest.mark.parametrize(
@@ -332,7 +346,7 @@ def test_a_model_that_learned_nothing_is_registered_and_not_promoted(mlops: Run,
     made(mlops, tmp_path, 'new', 'noise', '--data', 'noise.csv', '--label', 'y')
     told = made(mlops, tmp_path / 'noise', 'flow', 'train', 'run')
     assert commands(told)[0] == 'mlops-nb models show noise@1'
-    refused = mlops('models', 'promote', 'noise@1', 'champion', folder=tmp_path / 'noise')
+    refused = mlops('models', 'promote', 'noise@1', 'champion', '--why', 'try', folder=tmp_path / 'noise')
     assert refused.returncode == 1 and 'it failed explained' in refused.stderr
 
 
