@@ -232,9 +232,10 @@ def judge(
     verdict = verdict_on(evidence, tests, alpha)
     limit = alpha if verdict == 'drift' and not evidence.facts else WATCHED * alpha
     found = [Finding('column', fact, fact=True) for fact in evidence.facts]
-    for test in tests:
+    told = [test for test in tests if test.p <= limit]
+    for test in told:
         more = f' (by {test.batches} batches together)' if test.batches > 1 else ''
-        found += [Finding(test.what, f'{test.change}{more}', short(test.p))] if test.p <= limit else []
+        found.append(Finding(test.what, f'{test.change}{more}', short(test.p)))
     p, alone = (0.0, 0.0) if evidence.facts else (1.0, 1.0)
     if tests and not evidence.facts:
         p, alone = tests[0].p, min(test.alone for test in tests)
@@ -246,7 +247,7 @@ def judge(
         distance=None if apart is None else short(apart), usual=None if usual is None else short(usual),
         missing=(missing_share(evidence.reference), missing_share([batch] if batch else [])),
         picture=compared.picture if compared else Picture(),
-        onset=lasts(evidence, tests) if found and verdict in ('drift', 'watch') else None,
+        onset=lasts(evidence, told) if verdict in ('drift', 'watch') else None,
     )  # fmt: skip
 
 # %% ../nbs/lib/255_comparison.ipynb #b492cddc

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from .alarm import tell
 from .audit import append
+from .companions import MARK
 from .core import ModelSettings, NotFoundError, UsageError, choices, now
 from mlops_nb.decision import (
     ACTIONS as ACTIONS,
@@ -33,9 +34,11 @@ from mlops_nb.decision import (
     read_decisions,
 )  # `as`: to be had from here, too
 from .drift_page import Command, drift_html, fragment
+from .drift_rules import drift_rules
 from .lineage import link
 from .page import render
 from .questions import batch_name
+from .season import check_choice, choose_reference
 from mlops_nb.store import (
     Store,
     bad_batch,
@@ -46,14 +49,14 @@ from mlops_nb.store import (
     name_file,
     profile,
 )
-from .verdict import Drift, drift_from_json
+from .verdict import Drift, Estimate, drift_from_json
 
 if TYPE_CHECKING:
     from mlops_nb.profile import Profile
 
 # %% auto #0
 __all__ = ['DECISIONS', 'END', 'commands', 'report_html', 'file_name', 'Report', 'find_report', 'load_report', 'report',
-           'reference_batches', 'reference_profiles']
+           'reference_batches', 'reference_profiles', 'recent_profiles', 'expected_performance']
 
 # %% ../nbs/lib/515_review.ipynb #8ade4164
 def commands(
@@ -240,11 +243,17 @@ def report(
     with store.begin() as connection:
         name_file(connection, digest, kind='report', bytes=len(result))
         name_file(connection, str(values['page']), kind='report', bytes=len(page))
-        _write(store, connection, values, [drift.batch, *drift.reference])
+        _write(store, connection, values, [drift.batch, *drift.reference, *drift.batches])
     kept = find_report(store, model, drift.batch)
     for wrong in tell(store, kept.id, drift, model=model, case=kept.case):
         print(wrong, file=sys.stderr)
     return kept
+
+# %% ../nbs/lib/515_review.ipynb #b4d0c0de
+def _bad_batches(connection: sa.Connection, model: ModelSettings) -> set[str]:
+    "The batches of the model's dataset that are marked as bad data."
+    query = sa.select(bad_batch.c.batch).where(bad_batch.c.dataset == model.dataset)
+    return set(connection.scalars(query))
 
 # %% ../nbs/lib/515_review.ipynb #3e3001b5
 def _training_batches(connection: sa.Connection, model: ModelSettings, bad: set[str]) -> list[str]:
@@ -268,9 +277,7 @@ def reference_batches(
     "The batches that stand for normal: the first of the training window, and those accepted since."
     normal = accepted(store, model.name)
     with store.read() as connection:
-        bad = set(
-            connection.scalars(sa.select(bad_batch.c.batch).where(bad_batch.c.dataset == model.dataset))
-        )
+        bad = _bad_batches(connection, model)
         chosen = {*_training_batches(connection, model, bad)[: model.reference], *normal}
         return tuple(batch for batch in batches_of(connection, model.dataset) if batch in chosen)
 
@@ -278,14 +285,68 @@ def reference_batches(
 def reference_profiles(
     store: Store,
     model: ModelSettings,
-) -> list[Profile]:  # in the order of their batches; the metadata says which
+    *,
+    batch: str = '',  # what they are for, chosen as [drift] says; '': all that stand for normal
+) -> list[
+    Profile
+]:  # in the order of their batches; the metadata says which; raises UsageError, SettingsError
     "The profiles that stand for normal."
     from mlops_nb.profile import load_profile
 
-    normal, found = accepted(store, model.name), list['Profile']()
-    for batch in reference_batches(store, model):
-        whole, parts = load_profile(store, dataset=model.dataset, batch=batch), normal.get(batch)
-        columns = {name: one for name, one in whole.columns.items() if not parts or name in parts}
-        metadata = {**whole.metadata, 'batch': batch}
-        found.append(replace(whole, columns=columns, metadata=metadata))
+    names, normal, found = reference_batches(store, model), accepted(store, model.name), list['Profile']()
+    if batch:
+        names = choose_reference(batch, names, drift_rules(store.settings).reference)
+    for name in names:
+        whole, parts = load_profile(store, dataset=model.dataset, batch=name), normal.get(name)
+        columns = {column: one for column, one in whole.columns.items() if not parts or column in parts}
+        found.append(replace(whole, columns=columns, metadata={**whole.metadata, 'batch': name}))
     return found
+
+# %% ../nbs/lib/515_review.ipynb #b4d0c1a1
+def recent_profiles(
+    store: Store,
+    model: ModelSettings,
+    *,
+    batch: str,  # before which they came
+) -> list[
+    Profile
+]:  # in the order of their batches; the metadata says which; raises UsageError, SettingsError
+    "The profiles of the batches since the reference, which do not stand for normal."
+    from mlops_nb.profile import load_profile
+
+    choice, normal = drift_rules(store.settings).reference, reference_batches(store, model)
+    alike = ', '.join(part for part in check_choice(choice) if part.startswith('same')) or 'all'
+    first = choose_reference(batch, normal, choice)[:1]
+    with store.read() as connection:
+        apart = _bad_batches(connection, model) | {*normal}
+        names = [name for name in batches_of(connection, model.dataset) if name not in apart]
+    later = [name for name in choose_reference(batch, names, alike) if first and first[0] < name < batch]
+    wholes = [load_profile(store, dataset=model.dataset, batch=name) for name in later]
+    return [
+        replace(one, metadata={**one.metadata, 'batch': name})
+        for one, name in zip(wholes, later, strict=True)
+    ]
+
+# %% ../nbs/lib/515_review.ipynb #b4d0c1b1
+def expected_performance(
+    store: Store,
+    model: ModelSettings,
+    *,
+    batch: str,
+    threshold: float = 0.5,  # a score of at least this counts as predicted positive
+) -> tuple[Estimate, ...]:  # none where it is not scored, or fewer than two batches before it have labels
+    "The metrics that the scores of a batch promise."
+    from mlops_nb.estimates import estimates
+    from mlops_nb.profile import Profile
+
+    row = profile.c
+    of = row.dataset == model.dataset, row.role == 'prediction', row.model == model.name, row.batch <= batch
+    with store.read() as connection:
+        kept = connection.execute(sa.select(row.batch, row.digest).where(*of).order_by(row.batch)).all()
+        bad = _bad_batches(connection, model)
+    found = {name: Profile.from_bytes(store.get(digest)) for name, digest in kept if name not in bad}
+    if (scored := found.pop(batch, None)) is None:
+        return ()
+    label, version = f'{model.score}{MARK}label=1', scored.metadata.get('model')
+    known = [p for p in found.values() if label in p.columns and p.metadata.get('model') == version]
+    return estimates(scored, model.score, known, threshold=threshold) if len(known) > 1 else ()

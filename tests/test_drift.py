@@ -384,6 +384,14 @@ def test_rules_of_a_column_change_only_what_they_name(tmp_path: Any) -> None:
             drift_rules(load_settings(tmp_path))
 
 
+def test_a_fact_of_one_batch_is_not_said_to_last_since_another() -> None:
+    reference = normal_batches(6)
+    gaps = [*np.random.default_rng(5).normal(0, 1, 480), *[None] * 20]
+    drift = compare(profile('b9', x=gaps), reference, recent=normal_batches(7)[6:])
+    x = only(drift.columns, 'x')
+    assert x.fact and x.drifted and len(drift.batches) == 8 and x.onset is None
+
+
 def test_ten_rows_say_nothing_and_that_is_what_is_said() -> None:
     drift = compare(profile('b', x=np.full(10, 9.0), y=['c'] * 10), normal_batches(6))
     x = only(drift.columns, 'x')

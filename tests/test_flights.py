@@ -18,6 +18,8 @@ from mlops_nb.contract import enforce, read_contract
 from mlops_nb.core import load_settings, shipped
 from mlops_nb.execute import Execution, run_notebook
 from mlops_nb.performance import classification
+from mlops_nb.profile import profile_table, save_profile
+from mlops_nb.review import find_report
 from mlops_nb.step import Context, attached
 from mlops_nb.store import Store, open_store
 
@@ -157,3 +159,22 @@ def test_training_on_a_single_month_says_what_is_missing(
     done.check()
     done, _ = project.run('train')
     assert done.error is not None and 'expected two or more' in str(done.error)
+
+
+def test_a_month_is_compared_as_the_settings_say(project: Project, year: dict[int, pd.DataFrame]) -> None:
+    names = [f'2013-{month:02}' for month in range(1, 9)]
+    for month, batch in enumerate(names, 1):
+        kept = profile_table(year[month], {'batch': batch})
+        save_profile(project.store, kept, dataset='flights', batch=batch)
+    done, metrics = project.run('drift', month=8)
+    done.check()
+    found = find_report(project.store, 'late', '2013-08').drift
+    assert (found.reference, found.batches) == (tuple(names[:6]), tuple(names))
+    assert metrics['drifted'] == len(found.drifted) > 0
+    settings = project.root / 'settings.ini'
+    before = settings.read_text()
+    settings.write_text(f'{before}\n[drift]\nreference = last 5\nignore = {", ".join(found.drifted)}\n')
+    metrics = project.run('drift', month=8)[1]
+    settings.write_text(before)
+    assert metrics['drifted'] == 0
+    assert find_report(project.store, 'late', '2013-08').drift.reference == tuple(names[1:6])

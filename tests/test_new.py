@@ -17,7 +17,8 @@ from sklearn.datasets import load_breast_cancer, load_diabetes
 
 from mlops_nb.core import load_settings
 from mlops_nb.data import find, load
-from mlops_nb.performance import history
+from mlops_nb.performance import history, profiled_classification
+from mlops_nb.profile import load_profile
 from mlops_nb.registry import load_version
 from mlops_nb.store import open_store
 
@@ -235,6 +236,8 @@ def test_rows_without_a_label_are_counted_and_a_batch_waits_for_its_truth(mlops:
     made(mlops, project, 'flow', 'ingest', 'run', '--replace', 'true')
     made(mlops, project, 'flow', 'score', 'run', '--batch', '2024-06')
     assert history(store, 'late')['batch'].tolist() == ['2024-06']
+    kept = load_profile(store, dataset='late', batch='2024-06', role='prediction', model='late')
+    assert profiled_classification(kept, 'probability')['rows'] == history(store, 'late')['rows'].item()
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,14 @@ from mlops_nb.core import (
 from mlops_nb.decision import ACTIONS, accepted, cases, decide, decisions, muted
 from mlops_nb.drift import compare
 from mlops_nb.profile import Profile, profile_table, save_profile
-from mlops_nb.review import Report, find_report, reference_batches, reference_profiles, report
+from mlops_nb.review import (
+    Report,
+    find_report,
+    recent_profiles,
+    reference_batches,
+    reference_profiles,
+    report,
+)
 from mlops_nb.store import Store, check, drift_report, open_store
 from mlops_nb.verdict import Drift
 
@@ -396,6 +403,20 @@ def test_what_is_accepted_for_some_columns_from_some_month_on_is_normal_for_thes
     assert compare(month(8, shift=900, letters='ab'), reference_profiles(store, model)).drifted == (
         'distance',
     )
+
+
+def test_a_reference_of_one_weekday_is_followed_by_batches_of_that_weekday_alone(tmp_path: Path) -> None:
+    new_project(tmp_path)
+    path = tmp_path / 'settings.ini'
+    path.write_text(path.read_text() + 'window = 21\n[drift]\nreference = same weekday\n')
+    store = open_store(load_settings(tmp_path))
+    for day in range(1, 31):
+        save_profile(store, month(1), dataset='flights', batch=f'2013-04-{day:02}')
+    model = store.settings.model('late')
+    reference = reference_profiles(store, model, batch='2013-04-29')
+    recent = recent_profiles(store, model, batch='2013-04-29')
+    days = [[one.metadata['batch'][-2:] for one in side] for side in (reference, recent)]
+    assert days == [['01', '08', '15'], ['22']]
 
 
 def test_nothing_trains_on_a_batch_of_bad_data_until_it_is_taken_back(store: Store) -> None:

@@ -16,6 +16,10 @@ from pathlib import Path
 import pytest
 from conftest import COMMAND, Run
 
+from mlops_nb.core import load_settings
+from mlops_nb.review import find_report
+from mlops_nb.store import open_store
+
 MONTHS = [f'2013-{month:02}' for month in range(1, 13)]
 
 
@@ -94,6 +98,15 @@ def test_the_decision_is_recorded_with_who_and_why(tour: tuple[Path, list[dict],
     assert decision['who'] and decision['why']
     entries = json.loads(mlops('audit', '--limit', 1000, '--json', folder=tour[0]).stdout)
     assert any(entry['action'].endswith('retrain') or 'decide' in entry['action'] for entry in entries)
+
+
+def test_september_is_seen_with_the_months_since_june_and_what_to_expect_of_the_model(
+    tour: tuple[Path, list[dict], str],
+) -> None:
+    found = find_report(open_store(load_settings(tour[0])), 'late', '2013-09').drift
+    assert (found.reference, found.batches) == (tuple(MONTHS[:6]), tuple(MONTHS[:9]))
+    (expected,) = [one for one in found.performance if one.metric == 'roc_auc']
+    assert expected.realised is None and expected.low < expected.value < expected.high
 
 
 def test_runs_show_parameters_metrics_and_dataset_versions(
