@@ -215,17 +215,21 @@ def read_export(
 def settings_in_force(
     settings: Settings,
 ) -> dict[str, Any]:  # name: value; without secrets and places
-    "What decides: roles, gates, models."
+    "What decides: roles, gates, drift, models."
     models = {
         f'model {name}': {
             key: value for key, value in vars(model).items() if key not in ('name', 'notebooks')
         }
         for name, model in settings.models.items()
     }
+    drift = {
+        f'drift {name}'.strip(): {key: entry.value for key, entry in keys.items()}
+        for name, keys in settings.drift.items()
+    }
     sections = {
         'roles': settings.roles,
         'gates': settings.gates,
-        'drift': {'alpha': settings.alpha},
+        **drift,
         **models,
     }
     return {f'[{section}] {key}': value for section, keys in sections.items() for key, value in keys.items()}

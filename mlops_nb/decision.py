@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
-from .audit import append
+from .audit import append, note_settings
 from mlops_nb.core import (
     ConflictError,
     NotFoundError,
@@ -281,6 +281,7 @@ def decide(
         if last and {**values, 'who': settings.user}.items() <= vars(last).items():
             return last
         refuse_unseen(last, after)
+        note_settings(connection, settings)
         return _write(connection, report, values, settings)
 
 # %% ../nbs/lib/455_decision.ipynb #0475ce2b

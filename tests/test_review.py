@@ -79,7 +79,7 @@ def test_another_comparison_replaces_the_report_and_keeps_its_decisions(store: S
     assert second.id == first.id
     assert second.drift.drifted == ('distance',)
     assert [one.action for one in second.decisions] == ['mute']
-    assert [entry.action for entry in entries(store)] == ['report', 'mute', 'report']
+    assert [entry.action for entry in entries(store)] == ['report', 'settings', 'mute', 'report']
 
 
 def test_the_page_is_one_file_that_says_the_answer_first_and_what_to_do_last(store: Store) -> None:
@@ -332,7 +332,7 @@ def _story(root: Path) -> None:
     decide(store, store.settings, kept.id, 'retrain', why='the summer schedule began')
 
 
-@pytest.mark.parametrize('point', WRITE_POINTS)
+@pytest.mark.parametrize('point', [point for point in WRITE_POINTS if not point.startswith('erasure.')])
 def test_killed_at_any_write_point_the_story_finishes_with_nothing_doubled(
     point: str, tmp_path: Path
 ) -> None:
@@ -343,7 +343,8 @@ def test_killed_at_any_write_point_the_story_finishes_with_nothing_doubled(
     assert run(_story, root) == 0
     store = open_store(load_settings(root))
     assert [finding for finding in check(store) if finding.is_fault] == []
-    assert [entry.action for entry in entries(store)] == ['report', 'retrain']
+    told = [entry.action for entry in entries(store)]
+    assert told == ['report', 'settings', 'retrain']  # the settings in force, once
     assert verify(store).broken_at is None
     assert decisions(store)['action'].tolist() == ['retrain']
     assert find_report(store, 'late', '2013-07').run == 'ScoreFlow/1'
