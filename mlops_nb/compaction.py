@@ -19,7 +19,7 @@ from .audit import append
 from .core import NotFoundError
 from .data import rows_of
 from .files import Kept
-from .store import Store, dataset_part, file, name_file
+from .store import Store, dataset_part, file, name_file, quarantine
 from .version import Part, part_from
 
 # %% auto #0
@@ -55,12 +55,16 @@ def unname(
     connection: sa.Connection,  # of `store.begin()`, after the parts point elsewhere
     files: Iterable[str],
 ) -> list[str]:  # those that nothing names now
-    "Take the name from files of parts in which no part lies any more."
+    "Take the name from files of parts and held batches that neither needs any more."
     free = []
     for digest in dict.fromkeys(files):
-        used = sa.select(dataset_part.c.file).where(dataset_part.c.file == digest).limit(1)
-        if connection.scalar(used) is None:
-            gone = connection.execute(sa.delete(file).where(file.c.digest == digest, file.c.kind == 'part'))
+        lies = sa.select(dataset_part.c.file).where(dataset_part.c.file == digest)
+        held = sa.select(quarantine.c.data).where(
+            sa.or_(quarantine.c.data == digest, quarantine.c.reasons == digest)
+        )
+        if connection.scalar(lies.limit(1)) is None and connection.scalar(held.limit(1)) is None:
+            here = file.c.digest == digest, file.c.kind.in_(('part', 'quarantine', 'reasons'))
+            gone = connection.execute(sa.delete(file).where(*here))
             free += [digest] * gone.rowcount
     return free
 

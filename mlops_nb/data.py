@@ -257,7 +257,7 @@ def commit(
         before = head(store, connection, dataset, branch)
     if contract is None and before is not None:
         contract = contract_of(store, before)
-    about = {'batch': batch, 'contract': contract, 'run': run, 'message': message}
+    about = {'batch': batch, 'contract': contract, 'run': run, 'message': message, 'branch': branch}
     with guarded(store, dataset, data, **about) if hold else nullcontext():  # type: ignore[arg-type]
         rows = check_rows(data, dataset, contract)
         draft = draft_of(store, rows, dataset=dataset, batch=batch, contract=contract)

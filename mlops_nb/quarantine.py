@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['MOST', 'as_came', 'Held', 'hold', 'held', 'held_batches', 'guarded']
+__all__ = ['MOST', 'as_came', 'Held', 'reasons', 'hold', 'held', 'held_batches', 'guarded']
 
 # %% ../nbs/lib/280_quarantine.ipynb #7997bd1c
 def as_came(
@@ -72,18 +72,18 @@ class Held:
     reasons: str  # SHA-256 of why, a line for each row and reason
     contract: str | None  # SHA-256 of the contract that they break; None: there is none
     error: str  # what was said when it came
-    status: str  # 'held' or 'released'
+    status: str  # 'held', 'released', or 'erased' when all its rows were somebody's
     version: int | None  # what it became
     created_at: datetime
     created_by: str
     run: str  # flow and run that brought it, '' by hand
     message: str
+    branch: str  # to which it was to go
 
     def __repr__(self) -> str:
         became = f', released as {self.dataset}@{self.version}' if self.version else ''
-        return (
-            f'quarantine {self.number}: {self.dataset} {self.batch}, {self.rows:,} rows{became}\n{self.error}'
-        )
+        of = f'{self.dataset} {self.batch}' + f' for branch {self.branch}' * (self.branch != 'main')
+        return f'quarantine {self.number}: {of}, {self.rows:,} rows{became}\n{self.error}'
 
     def _repr_html_(self) -> str:
         return _html(self)
@@ -109,9 +109,15 @@ def _held(store: Store, row: sa.Row[Any]) -> Held:
     return Held(store, **row._mapping)
 
 # %% ../nbs/lib/280_quarantine.ipynb #70ab78df
-def _reasons(table: pa.Table, contract: Contract | None, error: str) -> pa.Table:
+def reasons(
+    table: pa.Table,
+    contract: Contract | None,
+    error: str,
+    *,
+    at: datetime | None = None,  # when it came; None: now
+) -> pa.Table:
     "Why a batch is refused, the message itself where no row is to blame."
-    found = failures(contract, table) if contract is not None else REASONS.empty_table()
+    found = failures(contract, table, at=at) if contract is not None else REASONS.empty_table()
     if len(found):
         return found
     return pa.table([pa.nulls(1, pa.int64()), [''], [error]], schema=REASONS)
@@ -137,14 +143,16 @@ def hold(
     error: str,  # why it is refused
     run: str = '',
     message: str = '',
+    branch: str = 'main',  # to which it was to go
 ) -> Held:  # raises StoreError
     "Keep a batch that is refused; one that is here already is found again."
     table = as_came(data)
-    files = {'quarantine': to_parquet(table), 'reasons': to_parquet(_reasons(table, contract, error))}
+    files = {'quarantine': to_parquet(table), 'reasons': to_parquet(reasons(table, contract, error))}
     files |= {'contract': to_toml(contract).encode()} if contract else {}
     digests = {kind: store.put(content) for kind, content in files.items()}
     same: dict[str, str | None] = {
         'dataset': dataset,
+        'branch': branch,
         'batch': batch,
         'data': digests['quarantine'],
         'status': 'held',
@@ -165,7 +173,8 @@ def hold(
         if row := connection.execute(query).first():
             return _held(store, row)
         for kind, digest in digests.items():
-            name_file(connection, digest, kind=kind, bytes=len(files[kind]))
+            size = store.size(digest)  # raises StoreError when it was erased meanwhile
+            name_file(connection, digest, kind=kind, bytes=size)
         return _written(store, connection, values)
 
 # %% ../nbs/lib/280_quarantine.ipynb #319d1a39
@@ -267,14 +276,14 @@ def guarded(
     contract: Contract | None,
     run: str = '',
     message: str = '',
+    branch: str = 'main',
 ) -> Iterator[None]:  # raises ContractError, StoreError
     "Keep the batch when the block raises ContractError, and say so."
     try:
         yield
     except ContractError as e:
-        kept = hold(
-            store, dataset, data, batch=batch, contract=contract, error=str(e), run=run, message=message
-        )
+        about = {'batch': batch, 'run': run, 'message': message, 'branch': branch}
+        kept = hold(store, dataset, data, contract=contract, error=str(e), **about)
         raise ContractError(
             f'{e}\nThe batch is kept in quarantine: mlops-nb data quarantine show {kept.number}'
         ) from e

@@ -38,13 +38,17 @@ def release(
     why: str,  # what was wrong and what was done, for the audit chain
     run: str = '',  # flow and run, such as 'NotebookFlow/7'; '' by hand
 ) -> Version:  # raises UsageError, NotFoundError, ContractError, RefusedError
-    "Commit a mended batch as a version of its dataset."
+    "Commit a mended batch as a version of its dataset, on the branch to which it was to go."
     entry = held(store, number)
     if not why.strip():
         raise UsageError('found no reason; expected what was wrong and what was done: why="..." (--why)')
+    if entry.status == 'erased':
+        raise RefusedError(
+            f'found no rows in quarantine {number}: all were erased; expected an entry with rows'
+        )
     contract, table = present_contract(entry), entry.arrow() if rows is None else rows
     checked = enforce(contract, table) if contract is not None else table
-    about = {'batch': entry.batch, 'contract': contract, 'run': run, 'message': why}
+    about = {'batch': entry.batch, 'contract': contract, 'run': run, 'message': why, 'branch': entry.branch}
     version = commit(store, entry.dataset, checked, hold=False, **about)  # type: ignore[arg-type]
     if entry.version not in (None, version.version):
         raise RefusedError(

@@ -162,6 +162,7 @@ quarantine = sa.Table(
     *map(_text, ('dataset', 'batch')), sa.Column('rows', sa.BigInteger, nullable=False),
     *map(_text, ('data', 'reasons')), sa.Column('contract', sa.Text), *map(_text, ('error', 'status')),
     sa.Column('version', sa.Integer), _time(), *map(_text, ('created_by', 'run', 'message')),
+    sa.Column('branch', sa.Text, nullable=False, server_default='main'),
 )  # fmt: skip
 reference = sa.Table(
     'reference', metadata, _text('name', key=True),
@@ -313,7 +314,7 @@ class Store(Placed):
             yield connection
 
 # %% ../nbs/lib/100_store.ipynb #d441dd4f
-FORMAT = '0005_review'
+FORMAT = '0006_quarantine_branch'
 
 
 def found_format(
@@ -378,12 +379,12 @@ def name_file(
     kind: str,  # 'part', 'profile', 'model', 'notebook', 'report', 'contract', 'artifact'
     bytes: int,  # its size
 ) -> None:
-    "Name a file in the catalogue; again changes nothing, but that a part may become an artifact too."
+    "Name a file in the catalogue; again changes nothing, but a part or a held batch may become an artifact."
     here = file.c.digest == digest
     found = connection.scalar(sa.select(file.c.kind).where(here))
     if found is None:
         connection.execute(file.insert().values(digest=digest, kind=kind, bytes=bytes, created_at=now()))
-    elif found == 'part' != kind:  # which parts are, the catalogue says elsewhere
+    elif found in ('part', 'quarantine') and kind != 'part':  # which those are, the catalogue says elsewhere
         connection.execute(sa.update(file).where(here).values(kind=kind))
 
 # %% ../nbs/lib/100_store.ipynb #54138bfa

@@ -213,6 +213,29 @@ def profiled_months(store: Store) -> None:
     save_profile(store, profile_table(rows, about), **about)
 
 
+def refuse_a_month(store: Store) -> None:
+    import pyarrow as pa
+
+    from mlops_nb.core import ContractError
+    from mlops_nb.data import commit
+
+    with pytest.raises(ContractError):
+        commit(store, 'flights', pa.table({'flight': [12, 15], 'delay': ['none', '2']}), batch='2013-08')
+
+
+def refused_months(store: Store) -> None:
+    "Beside the months, two batches that broke their contract: one with somebody else in it, and one without."
+    import pyarrow as pa
+
+    from mlops_nb.core import ContractError
+    from mlops_nb.data import commit
+
+    commit_two(store)
+    refuse_a_month(store)
+    with pytest.raises(ContractError):
+        commit(store, 'flights', pa.table({'flight': [12], 'delay': ['none']}), batch='2013-09')
+
+
 def collect_it(store: Store) -> None:
     collect(store, grace=0)
 
@@ -261,6 +284,8 @@ CALLS = {
     'collect': Call(compacted_months, collect_it, COMMIT),
     'erase': Call(profiled_months, erase_from_it, FILE + COMMIT + ERASE),
     'erase from files of many parts': Call(compacted_months, erase_from_it, FILE + COMMIT + ERASE),
+    'erase from quarantine': Call(refused_months, erase_from_it, FILE + COMMIT + ERASE),
+    'hold a batch': Call(commit_two, refuse_a_month, FILE + COMMIT),
     'keep an artifact': Call(nothing, keep_a_table, FILE + COMMIT),
 }
 
@@ -323,6 +348,53 @@ def test_a_call_killed_at_a_write_point_is_finished_by_calling_again(
     assert verify(store).whole and faults(store) == []
     collect(store, grace=0)
     assert check(store) == []
+
+
+def _refuse_somebody(store: Store) -> None:
+    import pyarrow as pa
+
+    from mlops_nb.contract import Column, Contract
+    from mlops_nb.core import ContractError
+    from mlops_nb.data import commit
+
+    columns = Column(name='who', type='string'), Column(name='paid', type='int', minimum=0)
+    rows = pa.table({'who': ['zebedee', 'eve', 'joe'], 'paid': [-1, 2, -3]})
+    with pytest.raises(ContractError):
+        commit(store, 'people', rows, batch='a', contract=Contract('people', columns, key=('who',)))
+
+
+def _erase_somebody(store: Store) -> None:
+    from mlops_nb.erase import erase
+
+    erase(store, 'people', {'who': 'zebedee'})
+
+
+def _everything(store: Store) -> bytes:
+    from mlops_nb.artifact import from_parquet
+
+    files = [path.read_bytes() for path in store.settings.root.rglob('*') if path.is_file()]
+    return b''.join(
+        files + [str(from_parquet(one).to_pydict()).encode() for one in files if one[:4] == b'PAR1']
+    )
+
+
+@pytest.mark.parametrize('point', FILE + COMMIT + ERASE)
+def test_nobody_erased_from_quarantine_is_in_any_byte_after_a_kill_and_again(
+    point: str, tmp_path: Path
+) -> None:
+    from mlops_nb.quarantine import held
+
+    settings = new_project(tmp_path / 'project')
+    assert run(_open_and, _refuse_somebody, settings.root) == 0
+    assert b'zebedee' in _everything(open_store(settings))
+    assert run(_open_and, _erase_somebody, settings.root, crash_at=point) == -9
+    assert run(_open_and, _erase_somebody, settings.root) == 0
+    store = open_store(settings)
+    assert b'zebedee' not in _everything(store)
+    assert held(store, 1).arrow()['who'].to_pylist() == ['eve', 'joe'] and list(held(store, 1).why().row) == [
+        1
+    ]
+    assert not [finding for finding in check(store) if finding.is_fault] and verify(store).whole
 
 
 def _die_at(call: Callable[[Store], None], root: Path, point: str, turn: int) -> None:

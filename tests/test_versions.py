@@ -36,7 +36,9 @@ from mlops_nb.data import commit, find, load, read, versions
 from mlops_nb.diff import diff, differing_rows
 from mlops_nb.erase import erase
 from mlops_nb.profile import load_profile, profile_table, save_profile
-from mlops_nb.store import Store, check, collect, erasure, file, open_store
+from mlops_nb.quarantine import held, held_batches
+from mlops_nb.release import release
+from mlops_nb.store import Store, check, collect, erasure, file, metadata, open_store
 from mlops_nb.upsert import upsert
 
 PEOPLE = Contract(
@@ -462,6 +464,125 @@ def _commit_or_erase(number: int, root: Path) -> None:
             commit(store, 'rows', small(1, size=i + 2), batch=f'{number}-{i}', contract=ROWS)
         else:
             erase(store, 'rows', {'n': 1000})
+
+
+# --- erasing from quarantine
+
+
+def refused(store: Store, rows: pa.Table, batch: str = 'bad', **about: object) -> None:
+    with pytest.raises(ContractError, match='kept in quarantine'):
+        commit(store, 'people', rows, batch=batch, **about)  # type: ignore[arg-type]
+
+
+PAYING = replace(
+    PEOPLE,
+    columns=(
+        Column(name='who', type='string'),
+        Column(name='paid', type='int', minimum=0),
+        Column(name='at', type='timestamp'),
+        Column(name='town', type='string', missing=True, allowed=('Ulm',)),
+    ),
+)
+
+
+def paying(*names: str, paid: int = -1, towns: tuple[str, ...] = ()) -> pa.Table:
+    return people(*names, paid=paid).append_column('town', [list(towns or ['Ulm'] * len(names))])
+
+
+def everything(store: Store) -> bytes:
+    "Every byte of the store and, where it is a file, of the catalogue; tables also as they are read."
+    from mlops_nb.artifact import from_parquet
+
+    files = [store.get(kept.digest) for kept in store.place.everything()]
+    tables = [str(from_parquet(one).to_pydict()).encode() for one in files if one[:4] == b'PAR1']
+    with store.read() as connection:
+        rows = [str(connection.execute(sa.select(table)).all()).encode() for table in metadata.sorted_tables]
+    folder = store.settings.root
+    return b''.join(
+        [*files, *tables, *rows, *(path.read_bytes() for path in folder.rglob('*') if path.is_file())]
+    )
+
+
+def test_a_person_is_erased_from_quarantine_with_reasons_and_message(store: Store) -> None:
+    commit(store, 'people', paying('zebedee', 'eve', paid=1), batch='a', contract=PAYING)
+    towns = 'Zebtown', 'Ulm', 'Rome'
+    refused(store, paying('zebedee', 'eve', 'joe', towns=towns))
+    refused(store, paying('zebedee', 'zebedee'), batch='worse')
+    refused(store, paying('eve'), batch='other')
+    untouched = held(store, 3)
+    assert b'zebedee' in everything(store) and b'Zebtown' in everything(store)
+    done = erase(store, 'people', {'who': 'zebedee'})
+    assert (dict(done.rows), dict(done.held), done.remaining) == ({'1': 1}, {'1': 1, '2': 2}, ())
+    assert b'zebedee' not in everything(store) and b'Zebtown' not in everything(store)
+    entry, empty = held(store, 1), held(store, 2)
+    assert entry.rows == 2 and entry.arrow()['who'].to_pylist() == ['eve', 'joe'] and entry.status == 'held'
+    assert set(entry.why()['row']) == {0, 1} and 'Rome' in entry.error
+    assert list(entry.why().query("column == 'town'")['row']) == [1]
+    assert (empty.rows, empty.status, empty.error) == (0, 'erased', 'all its rows were erased')
+    assert held(store, 3) == untouched
+    assert list(held_batches(store).number) == [1, 3]
+    with pytest.raises(RefusedError, match='all were erased'):
+        release(store, 2, why='again')
+    assert dict(entries(store)[-1].details)['quarantine'] == {'1': 1, '2': 2}
+    assert check(store) == [] and verify(store).broken_at is None
+    assert erase(store, 'people', {'who': 'zebedee'}).held == {}
+    assert release(store, 1, paying('eve', 'joe', paid=1), why='paid is a sign off').rows == 3
+
+
+def test_a_person_is_erased_where_they_are_in_quarantine_only(store: Store, mlops: Run) -> None:
+    refused(store, paying('zebedee', 'eve'), contract=PAYING, run='IngestFlow/4')
+    done = erase(store, 'people', {'who': 'zebedee'})
+    assert done.held == {'1': 1} and 'IngestFlow/4' in str(done.remaining)
+    assert b'zebedee' not in everything(store) and check(store) == []
+    mlops('data', 'quarantine', 'mend', 1, folder=store.settings.root)
+    again = mlops('data', 'erase', 'people', '--key', 'who=zebedee', folder=store.settings.root)
+    assert again.returncode == 1
+    assert 'IngestFlow/4' in again.stdout and 'nbs/mend-people-bad-1.ipynb' in again.stdout
+
+
+def test_rows_that_came_in_another_type_or_as_categories_are_found(local: Store) -> None:
+    numbers = Contract('people', (Column(name='n', type='int'), Column(name='who', type='string')))
+    commit(local, 'people', pa.table({'n': [7], 'who': ['eve']}), batch='a', contract=numbers)
+    words = pa.array(['zebedee', 'eve', 'joe']).dictionary_encode()
+    refused(local, pa.table({'n': [' 7', '8', 'nine'], 'who': words}))
+    assert erase(local, 'people', {'n': 7}).held == {'1': 1}
+    assert b'zebedee' not in everything(local)
+    refused(local, pa.table({'n': [1, 2], 'Name': ['zebedee', 'joe']}), batch='renamed')
+    done = erase(local, 'people', {'who': 'zebedee'})
+    assert not done.held and "quarantine 2, which lacks 'who'" in str(done.remaining)
+    assert erase(local, 'people', {'who': 'ann'}).remaining == ()
+    assert erase(local, 'people', {'Name': 'zebedee'}).held == {'2': 1}
+    assert erase(local, 'people', {'who': 'zebedee'}).remaining == ()
+
+
+def test_a_file_of_a_held_batch_is_kept_while_a_version_or_an_artifact_has_the_same_rows(
+    local: Store,
+) -> None:
+    from mlops_nb.artifact import fetch, keep
+
+    rows = paying('zebedee', 'eve')
+    commit(local, 'copy', rows, batch='a')
+    refused(local, rows, contract=PAYING)
+    reference = keep(local, rows)
+    compact(local, 'copy')
+    told = str(erase(local, 'people', {'who': 'zebedee'}).remaining)
+    assert 'the dataset copy' in told and 'an artifact of a run' in told
+    assert load(local, 'copy@1').arrow().equals(rows) and fetch(local, reference).equals(rows)
+    refused(local, rows, batch='again', contract=PAYING)
+    assert 'quarantine 2, of another dataset' in str(erase(local, 'copy', {'who': 'zebedee'}).remaining)
+    assert len(held(local, 2).arrow()) == 2 and check(local) == []
+
+
+def test_a_batch_refused_on_a_branch_is_released_on_it(store: Store) -> None:
+    commit(store, 'people', paying('eve', paid=1), batch='a', contract=PAYING)
+    create_branch(store, 'people@1', 'trial')
+    refused(store, paying('joe'), branch='trial')
+    refused(store, paying('joe'))
+    assert held(store, 1).branch == 'trial' and 'for branch trial' in repr(held(store, 1))
+    version = release(store, 1, paying('joe', paid=1), why='a sign')
+    assert version.branch == 'trial' and held(store, 2).branch == 'main'
+    assert load(store, 'people@main').arrow()['who'].to_pylist() == ['eve']
+    assert load(store, 'people@trial').arrow()['who'].to_pylist() == ['eve', 'joe']
 
 
 # --- the command
