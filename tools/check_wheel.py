@@ -66,9 +66,8 @@ def first_minutes(folder: Path, bin_: Path) -> None:
         run(bin_ / 'mlops-nb', *line.split(), folder=folder)
     for name in 'tumours', 'sugar':
         run(bin_ / 'mlops-nb', 'flow', 'train', 'run', folder=folder / name)
-        print(
-            run(bin_ / 'mlops-nb', 'models', 'promote', f'{name}@1', 'champion', folder=folder / name).strip()
-        )
+        promote = 'models', 'promote', f'{name}@1', 'champion', '--why', 'the first one'
+        print(run(bin_ / 'mlops-nb', *promote, folder=folder / name).strip())
 
 
 def main() -> None:
