@@ -190,7 +190,7 @@ def _database(settings: Settings) -> Iterator[None]:
         raise unusable(f'the catalogue {place}', ' '.join(str(e.orig).split())) from e
 
 # %% ../nbs/lib/100_store.ipynb #338f83a9
-WAIT = 10  # seconds for a writer's turn
+WAIT = 30  # seconds for a writer's turn
 
 
 def _begin(connection: sa.Connection) -> None:

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+expect.set_options(timeout=60_000)  # a machine may have a lot to do
 ROOT = Path(__file__).resolve().parent.parent
 PEOPLE = """
 import re
@@ -114,7 +115,11 @@ def jupyter(root: Path, *more: str, people: bool = True) -> Iterator[Server]:
         yield server
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        try:
+            process.wait(timeout=60)
+        except subprocess.TimeoutExpired:  # it may ask a kernel that does not answer
+            process.kill()
+            process.wait()
 
 
 @pytest.fixture(scope='session')

@@ -12,8 +12,16 @@ SERVER = multiprocessing.get_context('forkserver')
 SERVER.set_forkserver_preload(['mlops_nb.registry', 'mlops_nb.store', 'sklearn.linear_model', 'skops.io'])
 
 
-def _alone(function: Callable[..., Any], arguments: Sequence[Any], crash_at: str) -> None:
+def _credentials() -> dict[str, str]:
+    "What the clean process may not know: it began before the servers did."
+    return {name: value for name, value in os.environ.items() if name.startswith('AWS_')}
+
+
+def _alone(
+    function: Callable[..., Any], arguments: Sequence[Any], crash_at: str, environment: dict[str, str]
+) -> None:
     os.setsid()  # a write point kills the whole group: it must be ours alone
+    os.environ.update(environment)
     if crash_at:
         os.environ['MLOPS_NB_CRASH_AT'] = crash_at
     function(*arguments)
@@ -21,7 +29,7 @@ def _alone(function: Callable[..., Any], arguments: Sequence[Any], crash_at: str
 
 def run(function: Callable[..., Any], *arguments: Any, crash_at: str = '') -> int:
     "Call a function in a process group of its own; its exit code, -9 when it was killed."
-    process = SERVER.Process(target=_alone, args=(function, arguments, crash_at))
+    process = SERVER.Process(target=_alone, args=(function, arguments, crash_at, _credentials()))
     process.start()
     process.join()
     assert process.exitcode is not None
@@ -29,8 +37,14 @@ def run(function: Callable[..., Any], *arguments: Any, crash_at: str = '') -> in
 
 
 def _race(
-    function: Callable[..., Any], number: int, arguments: Sequence[Any], barrier: Any, queue: Any
+    function: Callable[..., Any],
+    number: int,
+    arguments: Sequence[Any],
+    barrier: Any,
+    queue: Any,
+    environment: dict[str, str],
 ) -> None:
+    os.environ.update(environment)
     barrier.wait(timeout=60)
     queue.put((number, function(number, *arguments)))
 
@@ -39,7 +53,7 @@ def race(function: Callable[..., Any], *arguments: Any, processes: int) -> list[
     "Call `function(number, *arguments)` in that many processes at once; what each returned."
     barrier, queue = SERVER.Barrier(processes), SERVER.SimpleQueue()
     started = [
-        SERVER.Process(target=_race, args=(function, number, arguments, barrier, queue))
+        SERVER.Process(target=_race, args=(function, number, arguments, barrier, queue, _credentials()))
         for number in range(processes)
     ]
     for process in started:

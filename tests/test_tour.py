@@ -93,7 +93,7 @@ def test_lineage_leads_from_the_champion_to_the_text_of_its_notebooks_and_back(
 
 
 def test_the_decision_is_recorded_with_who_and_why(tour: tuple[Path, list[dict], str], mlops: Run) -> None:
-    (decision,) = json.loads(mlops('review', 'list', 'late', '--json', folder=tour[0]).stdout)
+    (decision,) = json.loads(mlops('review', 'decisions', 'late', '--json', folder=tour[0]).stdout)
     assert decision['action'] == 'retrain' and decision['batch'] == '2013-09'
     assert decision['who'] and decision['why']
     entries = json.loads(mlops('audit', '--limit', 1000, '--json', folder=tour[0]).stdout)

@@ -79,10 +79,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def store(server: Server) -> Iterator[Store]:
     "Half a year that is alike, and a July in which two columns changed."
-    for path in server.root.glob('*'):
-        path.unlink() if path.is_file() else shutil.rmtree(path)
-    for name in '.mlops_nb', '.metaflow':
-        shutil.rmtree(server.root / name, ignore_errors=True)
+    for path in server.root.iterdir():
+        if not path.name.startswith('.jupyter-'):  # the server's own
+            path.unlink() if path.is_file() else shutil.rmtree(path)
     (server.root / 'settings.ini').write_text(SETTINGS)
     store = open_store(load_settings(server.root))
     for number in range(1, 7):
