@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['ACTIONS', 'LONGEST', 'SETTLES', 'STATES', 'Action', 'Decision', 'read_decisions', 'decisions', 'check_about',
-           'parts_of', 'cause_of', 'check_until', 'check_decision', 'batches_of', 'refuse_unseen', 'decide', 'in_force',
-           'standing', 'muted', 'accepted', 'Brief', 'Case', 'state_of', 'group', 'cases', 'refuse_open']
+__all__ = ['ACTIONS', 'LONGEST', 'ARROWS', 'SETTLES', 'STATES', 'Action', 'Decision', 'read_decisions', 'decisions',
+           'check_about', 'parts_of', 'cause_of', 'part_of', 'check_until', 'check_decision', 'batches_of',
+           'refuse_unseen', 'decide', 'in_force', 'standing', 'muted', 'accepted', 'Brief', 'Case', 'state_of', 'group',
+           'cases', 'refuse_open']
 
 # %% ../nbs/lib/455_decision.ipynb #65f76f26
 @dataclass(frozen=True)
@@ -153,11 +154,24 @@ def parts_of(drift: Drift) -> list[str]:
     ]
 
 
+ARROWS: Final = {'up': ' ↑', 'down': ' ↓', '': ''}
+
+
 def cause_of(drift: Drift) -> tuple[str, ...]:
-    "What raised the alarm: columns, columns in a segment, figures of the model."
-    inside = [f'{one.column.column} in {one.segment}' for one in drift.segments if one.column.drifted]
+    "What raised the alarm, and which way it went: columns, columns in a segment, figures of the model."
+    whole = [f'{one.column}{ARROWS[one.direction]}' for one in drift.columns if one.drifted]
+    inside = [
+        f'{one.column.column} in {one.segment}{ARROWS[one.column.direction]}'
+        for one in drift.segments
+        if one.column.drifted
+    ]
     worse = [f'{one.metric} (of the model)' for one in drift.performance if one.alarm]
-    return (*drift.drifted, *inside, *worse)
+    return (*whole, *inside, *worse)
+
+
+def part_of(cause: str) -> str:
+    "What a decision about a cause is about."
+    return cause.removesuffix(ARROWS['up']).removesuffix(ARROWS['down'])
 
 # %% ../nbs/lib/455_decision.ipynb #7ceb966e
 def check_until(action: str, until: date | None) -> None:  # raises UsageError
@@ -404,7 +418,7 @@ def state_of(
         for one in own:
             for part in one.about:
                 latest.setdefault(part, one)
-        judged = [latest.get(name) for name in reports[-1].cause]
+        judged = [latest.get(name, latest.get(part_of(name))) for name in reports[-1].cause]
         if not judged or any(one is None or one.action == 'reopen' for one in judged):
             return None, 'open'
         whole = max((one for one in judged if one), key=lambda one: one.id)

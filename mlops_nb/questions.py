@@ -116,6 +116,7 @@ class Shares:
     later: Floats
     places: tuple[Floats, Floats]
     words: str  # 'missing'
+    what: str = 'missing'  # as in `Finding`
 
     def change(self) -> str:
         "From what to what it went."
@@ -140,6 +141,7 @@ def shares_of(
     ],  # (rows that have it, rows) of the reference, then of the later ones
     places: tuple[Floats, Floats],
     words: str,
+    what: str = 'missing',  # as in `Finding`
 ) -> Shares | None:  # None: nothing to ask
     "A figure of every batch that has rows."
     here, there = places
@@ -149,7 +151,7 @@ def shares_of(
     if not seen[-1] or not seen[~is_later].any():
         return None
     parts = [seen & ~is_later, seen & is_later]
-    return Shares(found[parts[0]], found[parts[1]], (at[parts[0]], at[parts[1]]), words)
+    return Shares(found[parts[0]], found[parts[1]], (at[parts[0]], at[parts[1]]), words, what)
 
 # %% ../nbs/lib/266_questions.ipynb #f4f5247e
 @dataclass(frozen=True, eq=False)
@@ -244,7 +246,7 @@ def many_values(evidence: Evidence, reference: Sequence[ColumnProfile], here: Fl
         pairs = [new_values(one, rest) for one, rest in zip(reference, others, strict=True)]
         everything = merge_distinct([others[0], others[-1]])
         pairs, places = [*pairs, new_values(now, everything)], (here, line.places[1][-1:])
-        figure = shares_of(pairs, places, 'share of new values')
+        figure = shares_of(pairs, places, 'share of new values', 'unseen')
         evidence = replace(evidence, shares=(*evidence.shares, *([figure] if figure else [])))
     beside = [_buckets(p, name) for p in (*line.reference, *line.later)]
     ours = [one for one, p in zip(beside, line.reference, strict=False) if name in p.columns]
@@ -323,8 +325,9 @@ def questions(
         tests.append(Test(p, evidence.compared.change, batches=size, upwards=evidence.compared.upwards))
     for figure in evidence.shares:
         p, size = figure.p()
-        what = 'unseen' if figure.words.startswith('share of new') else 'missing'
-        tests.append(Test(p, change := figure.change(), what, batches=size, upwards=' rose ' in change))
+        tests.append(
+            Test(p, change := figure.change(), figure.what, batches=size, upwards=' rose ' in change)
+        )
     return tests
 
 # %% ../nbs/lib/266_questions.ipynb #abcb127e

@@ -301,25 +301,24 @@ def test_unchanged_batches_stay_silent_however_many_are_judged_together() -> Non
 
 
 def test_a_shift_in_one_segment_is_found_and_named_while_the_whole_is_silent() -> None:
-    from mlops_nb.build import Wanted, profile as build, segments
+    from mlops_nb.build import profile as build
 
     rng = np.random.default_rng(10)
 
-    def week(name: str, lift: float = 1.0) -> tuple[Profile, list[Profile]]:
+    def week(name: str, lift: float = 1.0) -> Profile:
         city = rng.choice(['Rome', 'Oslo', 'Bern'], 6000, p=[0.5, 0.45, 0.05])
         table = pa.table(
             {'fare': rng.exponential(20, 6000) * np.where(city == 'Bern', lift, 1), 'city': city}
         )
-        about = {'batch': name}
-        return build(table, about), [*segments(table, 'city', wanted=Wanted(about)).parts.values()]
+        return build(table, {'batch': name}, segments_by=['city'])
 
-    weeks = [week(f'w{k}') for k in range(9)]
-    whole, parts = [p for p, _ in weeks], [part for _, own in weeks for part in own]
-    moved, own = week('w9', 3.0)
-    drift = compare(moved, whole, segments=[*parts, *own])
+    weeks, moved = [week(f'w{k}') for k in range(9)], week('w9', 3.0)
+    drift = compare(moved, weeks)
     assert ('city=Bern', 'fare') in {(s.segment, s.column.column) for s in drift.segments if s.column.drifted}
     assert drift.verdict == 'drift' and 'fare in city=Bern' in drift.sentence
-    assert compare(whole[-1], whole[:-1], segments=parts).verdict != 'drift'
+    assert compare(weeks[-1], weeks[:-1]).verdict != 'drift'
+    muted = compare(moved, weeks, ignore=['fare in city=Bern'])
+    assert muted.verdict != 'drift' and [s.column.muted for s in muted.segments] == [True]
 
 
 def test_a_pair_shows_what_both_columns_hide() -> None:
