@@ -26,6 +26,7 @@ from mlops_nb.questions import (
     batch_name,
     gather,
     gather_pair,
+    gather_together,
     questions,
     score_spread,
     shares_of,
@@ -290,8 +291,9 @@ def columns_of(
     "Every column and every pair of a line; companions of other kinds speak through their columns."
     names = dict.fromkeys(name for p in (line.batch, *line.reference) for name in p.columns)
     found = [gather(name, line) for name in names if not is_companion(name)]
-    pairs = [gather_pair(name, line) for name in names if name.endswith(f'{MARK}pair')]
-    return [*found, *(one for one in pairs if one)]
+    pairs = [name for name in names if f'{MARK}pair ' in name]
+    asked = [look(name, line) for name in pairs for look in (gather_pair, gather_together)]
+    return [*found, *(one for one in asked if one)]
 
 
 def predicted(
@@ -303,8 +305,9 @@ def predicted(
     line = lined_up(now, [p for p in predictions if batch_name(p) < name]) if now else None
     if line is None:
         return []
-    found = []
-    for score in [column for column in line.batch.columns if not is_companion(column)]:
+    found, beside = [], {column.partition(MARK)[0] for column in line.batch.columns if is_companion(column)}
+    names = [column for column in line.batch.columns if not is_companion(column)]
+    for score in [column for column in names if column in beside] or names:  # not the truth beside them
         evidence = replace(gather(score, line), kind='prediction')
         everyone = [(p.columns.get(f'{score}{MARK}class=1'), p) for p in (*line.reference, *line.later)]
         pairs = [(values_of(one), values_of(p.columns[score])) if one else (0, 0) for one, p in everyone]

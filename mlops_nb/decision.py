@@ -23,7 +23,7 @@ from mlops_nb.core import (
     choices,
     now,
 )
-from .store import Store, bad_batch, decision, drift_report, profile
+from .store import Store, audit, bad_batch, decision, drift_report, profile
 from .verdict import Drift, drift_from_json
 
 if TYPE_CHECKING:
@@ -377,6 +377,7 @@ class Brief:
     verdict: str
     cause: tuple[str, ...]  # the columns that drifted
     created_at: datetime
+    place: int = 0  # in the audit chain: a clock may go back
 
 
 @dataclass(frozen=True)
@@ -425,24 +426,41 @@ def state_of(
     return whole, STATES.get(whole.action, 'decided')
 
 # %% ../nbs/lib/455_decision.ipynb #0dce72b0
-def _settled(case: Sequence[Brief], held: Sequence[Decision], *, before: datetime) -> bool:
+def _places(connection: sa.Connection) -> tuple[dict[int, int], dict[int, int]]:
+    "Where each report, as it is now, and each decision stand in the audit chain."
+    row, reports, judged = audit.c, dict[int, int](), dict[int, list[int]]()
+    query = sa.select(row.number, row.subject, row.action).where(row.subject.like('report:%'))
+    for number, subject, action in connection.execute(query.order_by(row.number)):
+        report = int(subject.removeprefix('report:'))
+        if action == 'report':
+            reports[report] = number
+        elif action in ACTIONS:
+            judged.setdefault(report, []).append(number)
+    made = sa.select(decision.c.id, decision.c.report).order_by(decision.c.id)
+    left = {report: iter(numbers) for report, numbers in judged.items()}
+    return reports, {
+        one: next(left.get(report, iter(())), 0) for one, report in connection.execute(made).all()
+    }
+
+
+def _settled(case: Sequence[Brief], held: Sequence[Decision], before: int, places: Mapping[int, int]) -> bool:
     "Whether a case was over when another report came."
     ids = {one.id for one in case}
-    return any(
-        one.report in ids and one.action in SETTLES and not one.about and one.at < before for one in held
-    )
+    over = [one for one in held if one.report in ids and one.action in SETTLES and not one.about]
+    return any(places[one.id] < before for one in over)
 
 
 def group(
     reports: Sequence[Brief],  # of one model, in the order of their batches
     held: Sequence[Decision],  # those in force
+    places: Mapping[int, int] = {},  # of these in the audit chain, by their ids
 ) -> list[list[Brief]]:  # each in the order of its batches
     "Reports on the same cause; those without a cause are in no group, and end one."
     groups: list[list[Brief]] = []
     last: Brief | None = None
     for one in reports:
         goes_on = last and last.cause and set(one.cause) <= set(groups[-1][0].cause)
-        if one.cause and goes_on and not _settled(groups[-1], held, before=one.created_at):
+        if one.cause and goes_on and not _settled(groups[-1], held, one.place, places):
             groups[-1].append(one)
         elif one.cause:
             groups.append([one])
@@ -462,15 +480,22 @@ def cases(
     query = sa.select(*columns).order_by(report.model, report.batch)
     with store.read() as connection:
         kept = connection.execute(query.where(report.model == model) if model else query).mappings().all()
-        made = read_decisions(connection)
+        made, (when, places) = read_decisions(connection), _places(connection)
     for name in dict.fromkeys(row['model'] for row in kept):
         held = [*in_force([one for one in made if one.model == name])]
         reports = [
-            Brief(row['id'], row['batch'], row['verdict'], tuple(row['cause']), row['created_at'])
+            Brief(
+                row['id'],
+                row['batch'],
+                row['verdict'],
+                tuple(row['cause']),
+                row['created_at'],
+                when.get(row['id'], 0),
+            )
             for row in kept
             if row['model'] == name
         ]
-        for one in group(reports, held):
+        for one in group(reports, held, places):
             found.append(Case(name, tuple(one), *state_of(one, held, on=on or date.today())))
     return sorted(found, key=lambda case: (case.latest.batch, case.model), reverse=True)
 

@@ -5,6 +5,7 @@
 # %% ../nbs/lib/340_drift.ipynb #68e23465
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -179,7 +180,7 @@ def onsets(drift: Drift, new: Profiled, history: Profiled) -> dict[str, str]:
     "For each column that drifted, since when."
     if not drift.drifted or not 1 < len(new.profiles) <= MOST_PERIODS:
         return {}
-    names = [part for name in drift.drifted for part in (name, *name.split(' given '))]
+    names = [part for name in drift.drifted for part in (name, *re.split(' given | with ', name))]
     reference = [only(profile, names) for profile in history.profiles]
     rules = DriftRules(false_alarms_per_batch=drift.alpha)
     found = [compare(only(profile, names), reference, rules=rules).drifted for profile in new.profiles]

@@ -291,11 +291,11 @@ def stands(
     "Whether a column of a profile stands for normal."
     main, mark, beside = column.partition(MARK)
     first, _, second = main.partition('×')
-    names = {column, main, f'{second} given {first}'}
+    names = {column, main, f'{second} given {first}', f'{first} with {second}'}
     if mark and beside.startswith('in '):
         names |= {beside.removeprefix('in '), f'{main} {beside}'}
-    # a pair needs both of its columns
-    return not parts or bool(names & {*parts}) or any(main in one.split(' given ') for one in parts)
+    needed = {name for part in parts or () for name in re.split(' given | with ', part)}  # by a pair
+    return not parts or bool(names & {*parts}) or main in needed
 
 
 def reference_profiles(

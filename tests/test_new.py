@@ -127,7 +127,7 @@ def test_segments_pairs_importance_and_predictions_reach_report_page_and_termina
     assert 'pressure in origin=LGA' in told.partition('Where?')[2].partition('\n')[0], told
     drift = find_report(store, 'rain', '2013-11').drift
     columns = {one.column: one for one in drift.columns}
-    assert columns['dewp given temp'].kind == 'pair' and columns['score'].kind == 'prediction'
+    assert columns['dewp given temp'].kind == 'pair' and columns['probability'].kind == 'prediction'
     assert columns['temp'].importance == load_version(store, 'rain@1').importance()['temp']
     made(mlops, project, 'review', 'page', 'rain', '2013-11')
     page = (project / 'rain-2013-11.html').read_text()

@@ -8,8 +8,11 @@ from importlib.metadata import distribution
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from mlops_nb import arrival, contract as contracts
+from mlops_nb.build import batch_profile
+from mlops_nb.cli import app
 from mlops_nb.companions import association, fix_pairs
 from mlops_nb.comparison import compare
 from mlops_nb.core import MlopsError, load_settings
@@ -17,7 +20,7 @@ from mlops_nb.profile import Profile, load_profile, merge, profile_table
 from mlops_nb.store import Store, open_store
 
 COLUMNS = ['time_hour', 'distance', 'air_time', 'dep_delay']
-PAIR = 'distance×air_time::pair'
+PAIR = 'distance×air_time::pair '  # and which grid
 
 
 @pytest.fixture(scope='module')
@@ -71,10 +74,12 @@ def test_a_contract_with_pairs_is_the_same_after_a_trip_through_its_file(
 
 
 def test_every_batch_that_arrives_has_the_pair_and_all_merge_to_the_year(
-    store: Store, flights: pd.DataFrame
+    store: Store, flights: pd.DataFrame, contract: contracts.Contract
 ) -> None:
     year = merge(profiles(store, 2013, range(1, 13)))
-    table, rank = association(year.columns[PAIR])
+    (name,) = [pair.name for pair in contract.pairs]
+    assert name.startswith(PAIR)
+    table, rank = association(year.columns[name])
     known = flights.dropna()
     assert table.sum() == len(known)
     assert rank == pytest.approx(known.distance.corr(known.air_time, method='spearman'), abs=0.01)
@@ -84,12 +89,63 @@ def test_columns_that_no_longer_go_together_drift_as_a_pair_alone(store: Store) 
     reference = profiles(store, 2013, range(1, 12))
     (moved,) = profiles(store, 2014, range(12, 13))
     (usual,) = profiles(store, 2013, range(12, 13))
-    found = compare(moved, reference)
-    told = {column.column: column.distance for column in found.columns}
-    assert PAIR in found.drifted and told['air_time'] is not None
-    plain = {column.column: column.distance for column in compare(usual, reference).columns}
-    assert all(told[name] == pytest.approx(plain[name], abs=0.001) for name in ('air_time', 'distance'))
-    assert told[PAIR] > 2 * plain[PAIR]
+    found, usually = compare(moved, reference), compare(usual, reference)
+    told, plain = ({column.column: column for column in one.columns} for one in (found, usually))
+    together, given = 'distance with air_time', 'air_time given distance'
+    assert together in found.drifted and plain[together].verdict == 'stable'
+    assert 'no longer go together as before: rank correlation 0.9' in told[together].reason
+    assert told[together].distance > 5 * plain[together].distance
+    assert told[given].verdict == plain[given].verdict == 'stable'
+    for name in 'distance', 'air_time':
+        assert told[name].distance == pytest.approx(plain[name].distance, abs=0.001)
+
+
+def test_a_pair_that_another_contract_cuts_otherwise_is_not_held_against_the_old_grid(
+    store: Store, flights: pd.DataFrame, contract: contracts.Contract
+) -> None:
+    reference = profiles(store, 2013, range(1, 12))
+    december = flights[flights.time_hour >= '2013-12-01']
+    (pair,) = contract.pairs
+    other = replace(contract, pairs=(replace(pair, edges=(pair.edges[0][::2], pair.edges[1][::3])),))
+    cut_anew = batch_profile(december, other, {'batch': '2013-12'})
+    drift = compare(cut_anew, reference)
+    assert not any(column.kind == 'pair' for column in drift.columns)
+    both = replace(other, pairs=(*contract.pairs, *other.pairs))
+    known = compare(batch_profile(december, both, {'batch': '2013-12'}), reference)
+    assert [c.verdict for c in known.columns if c.kind == 'pair'] == ['stable', 'stable']
+    few = [batch_profile(flights[flights.time_hour.dt.month == 11], other, {'batch': '2013-11b'})]
+    beside = compare(cut_anew, [*reference, *few])
+    assert {c.column for c in beside.columns if c.kind == 'pair' and c.verdict != 'drift'} == {
+        'distance with air_time', 'air_time given distance',
+    }  # fmt: skip
+
+
+def test_the_command_puts_a_pair_into_the_contract_and_leaves_the_rest_of_its_file(
+    store: Store, contract: contracts.Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = store.settings.root
+    monkeypatch.chdir(root)
+    path = root / 'contracts' / 'flights.toml'
+    path.parent.mkdir(exist_ok=True)
+    before = '# what we know of flights\n' + contracts.to_toml(replace(contract, pairs=()))
+    path.write_text(before)
+    ask = ['data', 'contract', 'flights', '--pair', 'distance,air_time']
+    done = CliRunner().invoke(app, ask)
+    assert done.exit_code == 0, done.output
+    assert path.read_text().startswith(before)
+    kept = contracts.read_contract(path)
+    assert [pair.name.startswith(PAIR) for pair in kept.pairs] == [True]
+    assert replace(kept, pairs=()) == replace(contract, pairs=())
+    assert contracts.parse_contract(done.output) == kept
+    for pair, expected in [
+        ('air_time,distance', 'found the pair air_time, distance'),
+        ('distance', 'expected two columns'),
+        ('distance,carrier', "found no column 'carrier'"),
+        ('distance,time_hour', "column 'time_hour' of the reference has no numbers"),
+    ]:
+        done = CliRunner().invoke(app, [*ask[:-1], pair])
+        assert isinstance(done.exception, MlopsError) and expected in str(done.exception)
+    assert contracts.read_contract(path) == kept
 
 
 @pytest.mark.parametrize(

@@ -481,6 +481,21 @@ def test_a_column_that_turns_round_is_another_case(store: Store) -> None:
     assert second.case and second.case.reports[0].id == first.id
 
 
+def test_a_clock_that_goes_back_does_not_put_a_new_report_under_an_old_decision(store: Store) -> None:
+    for one in MONTHS:
+        save_profile(store, one, dataset='flights', batch=one.metadata['batch'])
+    first = later(store, 8, shift=500)
+    decide(store, store.settings, first.id, 'retrain', why='a longer route')
+    second = later(store, 9, shift=500)
+    with store.begin() as connection:  # as if the clock had been set back before the second came
+        here, early = drift_report.c.id == second.id, first.created_at - timedelta(days=9)
+        connection.execute(drift_report.update().where(here).values(created_at=early))
+    assert [(one.latest.batch, one.state) for one in cases(store, 'late')] == [
+        ('2013-09', 'open'),
+        ('2013-08', 'decided'),
+    ]
+
+
 def test_what_is_muted_or_accepted_in_a_segment_raises_no_alarm_there(store: Store) -> None:
     from mlops_nb.build import profile as build
 
