@@ -809,6 +809,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'mlops_nb.execute.kernel_error': ('lib/execute.html#kernel_error', 'mlops_nb/execute.py'),
                                   'mlops_nb.execute.kernel_name': ('lib/execute.html#kernel_name', 'mlops_nb/execute.py'),
                                   'mlops_nb.execute.load_engine': ('lib/execute.html#load_engine', 'mlops_nb/execute.py'),
+                                  'mlops_nb.execute.made_to_stay': ('lib/execute.html#made_to_stay', 'mlops_nb/execute.py'),
                                   'mlops_nb.execute.make_client': ('lib/execute.html#make_client', 'mlops_nb/execute.py'),
                                   'mlops_nb.execute.mark_error': ('lib/execute.html#mark_error', 'mlops_nb/execute.py'),
                                   'mlops_nb.execute.prepared': ('lib/execute.html#prepared', 'mlops_nb/execute.py'),

@@ -5,6 +5,8 @@
 # %% ../nbs/lib/725_cli.ipynb #33311b6d
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import sys
 from pathlib import Path
@@ -135,6 +137,9 @@ def tour(
 # %% ../nbs/lib/725_cli.ipynb #1da40cc7
 def main() -> None:
     "The entry point: an error of the library becomes one message and its exit code."
+    if sys.argv[1:2] != ['exec']:  # which runs other people's code
+        gc.set_threshold(100_000)
+    atexit.register(gc.freeze)
     try:
         app(prog_name='mlops-nb')
     except MlopsError as error:

@@ -38,8 +38,8 @@ from .widgets import saved
 __all__ = ['ERROR_TAG', 'NOT_RUN', 'Run', 'STYLE', 'LANGUAGE_INFO', 'ENGINES', 'NEEDED', 'Execution', 'is_tagged', 'fresh_cell',
            'as_json', 'prepared', 'Watch', 'Hold', 'run_cells', 'Recorder', 'mark_error', 'Job', 'in_process',
            'kernel_error', 'kernel_environment', 'admitted', 'kernel_name', 'refuse_kernel', 'make_client', 'in_kernel',
-           'with_values', 'refuse', 'finish', 'collector_paused', 'load_engine', 'run_job', 'garbage_collected',
-           'run_notebook']
+           'with_values', 'refuse', 'finish', 'collector_paused', 'made_to_stay', 'load_engine', 'run_job',
+           'garbage_collected', 'run_notebook']
 
 # %% ../nbs/lib/325_execute.ipynb #3be9dd46
 @dataclass(frozen=True)
@@ -431,12 +431,23 @@ def collector_paused() -> Iterator[None]:
             gc.enable()
 
 
+@contextmanager
+def made_to_stay() -> Iterator[None]:
+    "Nothing is looked for among the objects that are made meanwhile, and afterwards they count as old."
+    with collector_paused():
+        try:
+            yield
+        finally:
+            gc.freeze()
+            gc.unfreeze()
+
+
 NEEDED: Final = MappingProxyType({'in-process': 'mlops_nb.shell', 'kernel': 'nbclient'})
 
 
 def load_engine(engine: str) -> None:
     "Import what an engine needs."
-    with collector_paused():
+    with made_to_stay():
         import_module(NEEDED[engine])
 
 # %% ../nbs/lib/325_execute.ipynb #6b6db1c9
