@@ -5,8 +5,6 @@
 # %% ../nbs/lib/725_cli.ipynb #33311b6d
 from __future__ import annotations
 
-import atexit
-import gc
 import json
 import sys
 from pathlib import Path
@@ -24,6 +22,7 @@ from .cli_profile import profile_app
 from .cli_review import review_app
 from .cli_run import check, flow, resume, run
 from .cli_start import drift_app, new, welcome
+from .collector import soon_over
 from .console import PASSED_ON, AsJson, application, joined, opened, show
 from .core import MlopsError, load_settings
 
@@ -138,8 +137,7 @@ def tour(
 def main() -> None:
     "The entry point: an error of the library becomes one message and its exit code."
     if sys.argv[1:2] != ['exec']:  # which runs other people's code
-        gc.set_threshold(100_000)
-    atexit.register(gc.freeze)
+        soon_over()
     try:
         app(prog_name='mlops-nb')
     except MlopsError as error:

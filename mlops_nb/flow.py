@@ -14,30 +14,32 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import notebook as notebooks
+from .collector import made_to_stay
+from .core import MlopsError, NotFoundError, Settings, UsageError, load_settings, suggest
+from .execute import Execution, run_notebook
+from .exports import refuse_stale
+from .hold import Holder
 from .launch import GO_ON, HOLD, LOG_OUTPUT, prepare_environment
+from .step import Context, attached, code_cells, mentioned, read_context, write_context
 
 prepare_environment()
 
-from metaflow import (
-    FlowSpec as FlowSpec,
-    Parameter,
-    Run,
-    Step as MetaflowStep,
-    current,
-    namespace,
-    step as step,
-)
-from metaflow.exception import MetaflowException, MetaflowNotFound
-from metaflow.packaging_sys import ContentType
-from metaflow.user_decorators.user_step_decorator import StepMutator, UserStepDecorator
+with made_to_stay():
+    from metaflow import (
+        FlowSpec as FlowSpec,
+        Parameter,
+        Run,
+        Step as MetaflowStep,
+        current,
+        namespace,
+        step as step,
+    )
+    from metaflow.exception import MetaflowException, MetaflowNotFound
+    from metaflow.packaging_sys import ContentType
+    from metaflow.user_decorators.user_step_decorator import StepMutator, UserStepDecorator
 
-from . import notebook as notebooks
-from .card import add_card, card_page, save_card
-from .core import MlopsError, NotFoundError, Settings, UsageError, load_settings, suggest
-from .execute import Execution, made_to_stay, run_notebook
-from .exports import refuse_stale
-from .hold import Holder
-from .step import Context, attached, code_cells, mentioned, read_context, write_context
+    from mlops_nb.card import add_card, card_page, save_card
 
 if TYPE_CHECKING:
     import pandas as pd
