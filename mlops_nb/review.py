@@ -351,7 +351,7 @@ def prediction_profiles(
     batch: str,
 ) -> list[Profile]:  # in the order of their batches, this one's last; none where it is not scored
     "What the model's version said of a batch, and of those before."
-    from mlops_nb.profile import Profile
+    from mlops_nb.profile import get_profile
 
     row = profile.c
     of = row.dataset == model.dataset, row.role == 'prediction', row.model == model.name, row.batch <= batch
@@ -360,7 +360,7 @@ def prediction_profiles(
         bad = _bad_batches(connection, model) - {batch}
     if not kept or kept[-1].batch != batch:
         return []
-    wholes = {name: Profile.from_bytes(store.get(digest)) for name, digest in kept if name not in bad}
+    wholes = {name: get_profile(store, digest) for name, digest in kept if name not in bad}
     named = [replace(one, metadata={**one.metadata, 'batch': name}) for name, one in wholes.items()]
     version = named[-1].metadata.get('model')
     return [one for one in named if one.metadata.get('model') == version]
