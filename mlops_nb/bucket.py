@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 from .core import SettingsError, StoreError, sha256, sha256_file, write_point
 from .files import Kept, check_digest, damaged, disk, gone, unusable
@@ -143,6 +143,8 @@ class Objects:
 @dataclass(frozen=True)
 class Bucket(Objects):
     "A bucket of files that are written once, under their SHA-256."
+
+    at_once: ClassVar[int] = 8  # how many are worth reading at the same time
 
     def _put(self, digest: str, body: Any) -> str:
         if self.head(digest).get('ChecksumSHA256') == _checksum(digest):

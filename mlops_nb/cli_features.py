@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .console import AsJson, Why, application, show
-from .core import load_settings
+from .core import UsageError, load_settings
 
 if TYPE_CHECKING:
     from mlops_nb.store import Store
 
 # %% auto #0
 __all__ = ['quarantine_app', 'project_store', 'list_quarantine', 'show_quarantine', 'mend_quarantine', 'release_quarantine',
-           'contract_file', 'import_data', 'refer_data', 'show_contract', 'list_features', 'show_lineage', 'add_to']
+           'contract_file', 'import_data', 'refer_data', 'columns_of_pair', 'show_contract', 'list_features',
+           'show_lineage', 'add_to']
 
 # %% ../nbs/lib/755_cli_features.ipynb #88f01a07
 quarantine_app = application('Batches that broke their contract. Example: mlops-nb data quarantine list')
@@ -157,18 +158,32 @@ def refer_data(
     print(f'{found}: {found.rows:,} rows × {len(found.columns)} columns')
 
 # %% ../nbs/lib/755_cli_features.ipynb #83f61b84
+def columns_of_pair(
+    text: str,  # FIRST,SECOND
+) -> tuple[str, str]:  # raises UsageError
+    "Two columns, as a command takes them."
+    first, comma, second = text.partition(',')
+    if not comma or not first.strip() or not second.strip():
+        raise UsageError(f'found --pair {text!r}; expected two columns, such as distance,air_time')
+    return first.strip(), second.strip()
+
+
 def show_contract(
     dataset: str,
     draft: Annotated[
         bool, typer.Option(help='Write one from the profiles of DATASET@latest, where there is none.')
     ] = False,
+    pair: Annotated[
+        list[str] | None,
+        typer.Option(help='FIRST,SECOND: two columns of numbers that profiles hold together from now on.'),
+    ] = None,
 ) -> None:
     """The contract of a dataset, from its file in the project.
 
-    Example: mlops-nb data contract flights --draft
+    Example: mlops-nb data contract flights --draft --pair distance,air_time
     """
-    from mlops_nb.contract import read_contract, to_toml, write_contract
-    from mlops_nb.draft import draft_contract
+    from mlops_nb.contract import pair_toml, read_contract, to_toml, write_contract
+    from mlops_nb.draft import draft_contract, draft_pairs
 
     path = contract_file(dataset)
     if draft and not path.exists():
@@ -178,7 +193,14 @@ def show_contract(
             f'wrote {path.relative_to(load_settings().root)}: correct it, then commit the next batch',
             file=sys.stderr,
         )
-    print(to_toml(read_contract(path)), end='')
+    contract = read_contract(path)
+    if pair:
+        wanted = [columns_of_pair(text) for text in pair]
+        found = draft_pairs(project_store(), f'{dataset}@latest', contract, wanted)
+        with path.open('a', encoding='utf-8') as file:
+            file.write(''.join(f'\n{pair_toml(one)}' for one in found))
+        contract = read_contract(path)
+    print(to_toml(contract), end='')
 
 # %% ../nbs/lib/755_cli_features.ipynb #8721b34d
 def list_features(

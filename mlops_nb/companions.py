@@ -23,8 +23,8 @@ from .texts import BUCKETS, text_buckets
 
 # %% auto #0
 __all__ = ['is_companion', 'seconds', 'bucket_numbers', 'bucketed', 'Scores', 'floats', 'positives', 'probabilities', 'classes',
-           'predicted_numbers', 'score_columns', 'pair_of', 'cells', 'association', 'fix_pairs', 'pair_columns',
-           'companions_of']
+           'predicted_numbers', 'score_columns', 'pair_of', 'cells', 'rank_correlation', 'association', 'fix_pairs',
+           'pair_columns', 'companions_of']
 
 # %% ../nbs/lib/202_companions.ipynb #6b728e2c
 def is_companion(name: str) -> bool:
@@ -222,21 +222,28 @@ def cells(
     return names.take(pa.array(row * size + column, mask=gone | lost))
 
 
+def rank_correlation(
+    table: NDArray[np.float64],  # rows in each cell of a grid
+) -> float:  # Spearman's, with ties; NaN where a side is constant
+    "How two columns go together, by the ranks of their cells."
+    total, sides = table.sum(), (table.sum(axis=1), table.sum(axis=0))
+    if not total or any((side == total).any() for side in sides):
+        return float('nan')
+    ranks = [np.cumsum(side) - side / 2 - total / 2 for side in sides]
+    spread = [float((side * rank**2).sum()) for side, rank in zip(sides, ranks, strict=True)]
+    return float(ranks[0] @ table @ ranks[1] / np.sqrt(spread[0] * spread[1]))
+
+
 def association(
     column: ColumnProfile,  # the companion of a pair
 ) -> tuple[NDArray[np.float64], float]:  # rows in each cell; NaN where a side is constant
-    "The grid, and the rank correlation of its cells (Spearman's, with ties)."
+    "The grid, and the rank correlation of its cells."
     size = MOST_EDGES + 1
     table = np.zeros((size, size))
     for cell, count in column.frequent.items():
         first, second = map(int, cell.split('|'))
         table[first, second] = count
-    total, sides = table.sum(), (table.sum(axis=1), table.sum(axis=0))
-    if not total or any((side == total).any() for side in sides):
-        return table, float('nan')
-    ranks = [np.cumsum(side) - side / 2 - total / 2 for side in sides]
-    spread = [float((side * rank**2).sum()) for side, rank in zip(sides, ranks, strict=True)]
-    return table, float(ranks[0] @ table @ ranks[1] / np.sqrt(spread[0] * spread[1]))
+    return table, rank_correlation(table)
 
 # %% ../nbs/lib/202_companions.ipynb #0fd1cc02
 def fix_pairs(

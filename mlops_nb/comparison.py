@@ -24,6 +24,7 @@ from mlops_nb.questions import (
     batch_name,
     gather,
     gather_pair,
+    gather_together,
     questions,
     score_spread,
     silence,
@@ -276,8 +277,9 @@ def columns_of(
     "Every column and every pair of a line; companions of other kinds speak through their columns."
     names = dict.fromkeys(name for p in (line.batch, *line.reference) for name in p.columns)
     found = [gather(name, line) for name in names if not is_companion(name)]
-    pairs = [gather_pair(name, line) for name in names if name.endswith(f'{MARK}pair')]
-    return [*found, *(one for one in pairs if one)]
+    pairs = [name for name in names if name.endswith(f'{MARK}pair')]
+    asked = [look(name, line) for name in pairs for look in (gather_pair, gather_together)]
+    return [*found, *(one for one in asked if one)]
 
 
 def segment_lines(

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['OPTIONAL', 'HEADER', 'Column', 'Contract', 'to_toml', 'write_contract', 'parse_contract', 'read_contract', 'as_table',
-           'Violation', 'violations', 'enforce', 'infer']
+__all__ = ['OPTIONAL', 'HEADER', 'Column', 'Contract', 'pair_toml', 'to_toml', 'write_contract', 'parse_contract',
+           'read_contract', 'as_table', 'Violation', 'violations', 'enforce', 'infer']
 
 # %% ../nbs/lib/125_contract.ipynb #b28ba01d
 def _problems(column: Column) -> Iterator[str]:
@@ -193,8 +193,8 @@ def _table(column: Column) -> str:
     return f'[columns.{name}]\n{"".join(lines)}'
 
 # %% ../nbs/lib/125_contract.ipynb #0fd1dd01
-def _grid(pair: Pair) -> str:
-    "The table of a pair."
+def pair_toml(pair: Pair) -> str:
+    "The table of a pair, as it stands at the end of a contract's file."
     named = {'first': pair.first, 'second': pair.second, 'edges': pair.edges}
     return '[[pairs]]\n' + ''.join(f'{name} = {toml_value(value)}\n' for name, value in named.items())
 
@@ -208,7 +208,7 @@ HEADER = """\
 #   unique      true: no two rows of a batch may have the same value
 #   personal    true: says something about a person; its values are never shown
 # key: the columns that together name one row. event_time: the column of when it happened.
-# pairs: two columns of numbers that profiles hold together, too, on a grid; companions.fix_pairs writes it.
+# pairs: two columns of numbers that profiles hold together, too, on a grid; `data contract --pair` writes it.
 # Of a batch as a whole: minimum_rows, maximum_rows, and freshness = "3 days", how old its newest row may be.
 """
 
@@ -225,7 +225,7 @@ def to_toml(
     for name, default in OPTIONAL.items():
         if (value := getattr(contract, name)) != default:
             lines.append(f'{name} = {toml_value(value)}')
-    return '\n'.join([*lines, '', *map(_table, contract.columns), *map(_grid, contract.pairs)])
+    return '\n'.join([*lines, '', *map(_table, contract.columns), *map(pair_toml, contract.pairs)])
 
 # %% ../nbs/lib/125_contract.ipynb #41430a81
 def write_contract(contract: Contract, path: str | Path) -> None:

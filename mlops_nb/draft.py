@@ -11,14 +11,16 @@ from dataclasses import replace
 from typing import Any, Final
 
 from .column import ColumnProfile
+from .companions import fix_pairs
 from .contract import Column, Contract
-from .core import ContractError, NotFoundError
-from .data import contract_of, find
-from .profile import load_profile, merge
+from .core import ContractError, NotFoundError, UsageError
+from .data import Version, contract_of, find
+from .pair import Pair
+from .profile import Profile, load_profile, merge
 from .store import Store
 
 # %% auto #0
-__all__ = ['FEW', 'type_named', 'draft_contract']
+__all__ = ['FEW', 'type_named', 'draft_contract', 'draft_pairs']
 
 # %% ../nbs/lib/270_draft.ipynb #c9ea80e3
 FEW: Final = 12  # different values, at most, that are taken for all there are
@@ -47,6 +49,19 @@ def _drafted(name: str, type: str, seen: ColumnProfile, missing: int) -> Column:
         rules |= {'minimum': whole(seen.minimum), 'maximum': whole(seen.maximum)}
     return Column(name=name, type=type, **rules)
 
+# %% ../nbs/lib/270_draft.ipynb #5a1be0c0
+def _profile_of(store: Store, version: Version, batches: Sequence[str]) -> Profile:
+    "The profile of all these batches together."
+    profiles = []
+    for batch in batches:
+        try:
+            profiles.append(load_profile(store, dataset=version.dataset, batch=batch))
+        except NotFoundError:
+            continue  # a batch that was never profiled says nothing
+    if not profiles:
+        raise NotFoundError(f'found no profile of {version}; expected one. Draft from rows: contract.infer')
+    return merge(profiles)
+
 # %% ../nbs/lib/270_draft.ipynb #b4cc0fb9
 def draft_contract(
     store: Store,
@@ -55,15 +70,7 @@ def draft_contract(
 ) -> Contract:  # raises NotFoundError, ContractError
     "A contract to correct, from the profiles of a version's batches."
     version = find(store, spec)
-    profiles = []
-    for batch in batches or version.batches:
-        try:
-            profiles.append(load_profile(store, dataset=version.dataset, batch=batch))
-        except NotFoundError:
-            continue  # a batch that was never profiled says nothing
-    if not profiles:
-        raise NotFoundError(f'found no profile of {version}; expected one. Draft from rows: contract.infer')
-    seen, columns = merge(profiles), []
+    seen, columns = _profile_of(store, version, batches or version.batches), []
     if odd := [name for name, kind in version.columns.items() if not type_named(kind)]:
         raise ContractError(
             f'found column {odd[0]!r} of type {version.columns[odd[0]]}; expected another type'
@@ -91,3 +98,20 @@ def _kept(drafted: Contract, before: Contract | None) -> Contract:
     )
     hidden = tuple(replace(c, allowed=(), minimum=None, maximum=None) if c.personal else c for c in columns)
     return replace(drafted, columns=hidden, key=before.key, event_time=before.event_time)
+
+# %% ../nbs/lib/270_draft.ipynb #5a1be0c2
+def draft_pairs(
+    store: Store,
+    spec: str,  # 'flights@latest': its profiles give the grids
+    contract: Contract,
+    pairs: Sequence[tuple[str, str]],  # of columns of numbers
+) -> tuple[Pair, ...]:  # raises UsageError, NotFoundError
+    "The grids of pairs that a contract does not have yet."
+    version = find(store, spec)
+    for first, second in pairs:
+        if {first, second} in [{pair.first, pair.second} for pair in contract.pairs]:
+            raise UsageError(
+                f'found the pair {first}, {second} in the contract of {contract.dataset}; expected a new '
+                'one. To cut its grid anew, take its [[pairs]] out first'
+            )
+    return fix_pairs(contract, _profile_of(store, version, version.batches).columns, pairs).pairs

@@ -29,7 +29,7 @@ from mlops_nb.change import (
     without_each,
 )
 from .column import ColumnProfile
-from .companions import MARK, association, bucketed
+from .companions import MARK, association, bucketed, rank_correlation
 from .distance import CALIBRATED, Floats
 from .lasting import over_groups
 from .sketch import Distinct, merge_distinct
@@ -39,8 +39,9 @@ if TYPE_CHECKING:
     from mlops_nb.profile import Profile
 
 # %% auto #0
-__all__ = ['EMPTY', 'batch_name', 'Line', 'is_countable', 'kind_of', 'outside', 'unheard_of', 'Shares', 'shares_of', 'Evidence',
-           'varied', 'gather', 'many_values', 'standardised', 'gather_pair', 'questions', 'silence', 'score_spread']
+__all__ = ['EMPTY', 'TINY', 'batch_name', 'Line', 'is_countable', 'kind_of', 'outside', 'unheard_of', 'Shares', 'shares_of',
+           'Evidence', 'varied', 'gather', 'many_values', 'standardised', 'grids_of', 'gather_pair', 'raked', 'coarse',
+           'gather_together', 'questions', 'silence', 'score_spread']
 
 # %% ../nbs/lib/266_questions.ipynb #4ae9d098
 def batch_name(
@@ -191,6 +192,7 @@ class Evidence:
 
 # %% ../nbs/lib/266_questions.ipynb #0e460c33
 EMPTY: Final = ColumnProfile('', {'counts/n': 0})  # of a batch that has no such column
+TINY: Final = 1e-300  # what an empty side is divided by
 
 
 def varied(evidence: Evidence, compared: Compared, here: Floats, there: Floats) -> Evidence:
@@ -278,17 +280,28 @@ def standardised(
     return np.asarray(held @ (grid / np.maximum(rows, 1.0)[:, None]) * worth)
 
 
+def grids_of(
+    name: str,  # of the companion of a pair
+    line: Line,
+) -> Floats | None:  # batches × places of the first × places of the second; None: a batch has it not
+    "The grids of all batches."
+    columns = {name, *name.partition(MARK)[0].split('×')}
+    everyone = [*line.reference, *line.later]
+    if not all(columns <= p.columns.keys() for p in everyone):
+        return None
+    return np.array([association(p.columns[name])[0] for p in everyone])
+
+# %% ../nbs/lib/266_questions.ipynb #7e11a001
 def gather_pair(
     name: str,  # of the companion
     line: Line,
 ) -> Evidence | None:  # None: not in every reference batch, or not in the batch
     "Look at a column given another one."
     first, _, second = name.partition(MARK)[0].partition('×')
-    everyone = [*line.reference, *line.later]
-    if not all({name, first, second} <= p.columns.keys() for p in everyone):
+    if (grids := grids_of(name, line)) is None:
         return None
-    grids = [association(p.columns[name])[0] for p in everyone]
-    total = np.sum(grids[: len(line.reference)], axis=0).sum(axis=1)
+    everyone = [*line.reference, *line.later]
+    total = grids[: len(line.reference)].sum(axis=(0, 2))
     counts = np.array([standardised(grid, total / max(1.0, total.sum())) for grid in grids])
     counts = counts[:, counts.any(axis=0)]
     cut = len(line.reference)
@@ -306,6 +319,62 @@ def gather_pair(
     up = bool(gap.max() > -gap.min())
     change = f'moved {"up" if up else "down"} where {first} is as before'
     return varied(found, Compared(counts[:cut], counts[cut:], change, Picture(), upwards=up), *line.places)
+
+# %% ../nbs/lib/266_questions.ipynb #7e11a002
+def raked(
+    grid: Floats,  # rows in each cell
+    sides: tuple[Floats, Floats],  # rows in each row and in each column to bring it to
+    *,
+    rounds: int = 30,
+) -> Floats:  # rows in each cell, as many as the noise of the result stands for
+    "A grid with other margins; how its sides go together stays."
+    held = np.where(grid.sum(axis=1) > 0, sides[0], 0.0), np.where(grid.sum(axis=0) > 0, sides[1], 0.0)
+    if not all(side.sum() for side in held):
+        return np.zeros(grid.shape)
+    first, second = (side / side.sum() for side in held)
+    found = grid.astype(float)
+    for _ in range(rounds):
+        found *= (first / np.maximum(found.sum(axis=1), TINY))[:, None]
+        found *= second / np.maximum(found.sum(axis=0), TINY)
+    weights = found / np.maximum(grid, 1.0)
+    return np.asarray(found / float((weights**2 * grid).sum()))
+
+
+def coarse(
+    side: Floats,  # rows of the reference in each place of a column
+    groups: int = 4,
+) -> Floats:  # places × groups: to which group a place belongs
+    "Few groups of neighbours, as even as can be."
+    middle = (side.cumsum() - side / 2) / side.sum()
+    return np.asarray(np.eye(groups)[np.minimum(groups - 1, (groups * middle).astype(int))])
+
+# %% ../nbs/lib/266_questions.ipynb #7e11a004
+def gather_together(
+    name: str,  # of the companion
+    line: Line,
+) -> Evidence | None:  # None: not in every batch, or a side that never changes
+    "Look at how two columns go together, whatever each of them does."
+    if (grids := grids_of(name, line)) is None:
+        return None
+    first, _, second = name.partition(MARK)[0].partition('×')
+    cut = len(line.reference)
+    total = grids[:cut].sum(axis=0)
+    before, now = rank_correlation(total), rank_correlation(grids[-1])
+    if math.isnan(before) or math.isnan(now):
+        return None
+    rows, columns = coarse(total.sum(axis=1)), coarse(total.sum(axis=0))
+    small = rows.T @ grids @ columns
+    sides = small[:cut].sum(axis=(0, 2)), small[:cut].sum(axis=(0, 1))
+    counts = np.array([raked(one, sides).ravel() for one in small])
+    counts = counts[:, counts[:cut].any(axis=0)]
+    column = line.batch.columns[second]
+    found = Evidence(
+        f'{first} with {second}', 'pair', line, column, tuple(p.columns[second] for p in line.reference)
+    )
+    if not counts[:cut].any(axis=1).all():
+        return found
+    change = f'no longer go together as before: rank correlation {before:.2f} → {now:.2f}'
+    return varied(found, Compared(counts[:cut], counts[cut:], change, Picture()), *line.places)
 
 # %% ../nbs/lib/266_questions.ipynb #b43eb334
 def questions(

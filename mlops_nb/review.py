@@ -337,14 +337,14 @@ def expected_performance(
 ) -> tuple[Estimate, ...]:  # none where it is not scored, or fewer than two batches before it have labels
     "The metrics that the scores of a batch promise."
     from mlops_nb.estimates import estimates
-    from mlops_nb.profile import Profile
+    from mlops_nb.profile import get_profile
 
     row = profile.c
     of = row.dataset == model.dataset, row.role == 'prediction', row.model == model.name, row.batch <= batch
     with store.read() as connection:
         kept = connection.execute(sa.select(row.batch, row.digest).where(*of).order_by(row.batch)).all()
         bad = _bad_batches(connection, model)
-    found = {name: Profile.from_bytes(store.get(digest)) for name, digest in kept if name not in bad}
+    found = {name: get_profile(store, digest) for name, digest in kept if name not in bad}
     if (scored := found.pop(batch, None)) is None:
         return ()
     label, version = f'{model.score}{MARK}label=1', scored.metadata.get('model')

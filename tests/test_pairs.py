@@ -8,8 +8,10 @@ from importlib.metadata import distribution
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from mlops_nb import arrival, contract as contracts
+from mlops_nb.cli import app
 from mlops_nb.companions import association, fix_pairs
 from mlops_nb.comparison import compare
 from mlops_nb.core import MlopsError, load_settings
@@ -84,12 +86,44 @@ def test_columns_that_no_longer_go_together_drift_as_a_pair_alone(store: Store) 
     reference = profiles(store, 2013, range(1, 12))
     (moved,) = profiles(store, 2014, range(12, 13))
     (usual,) = profiles(store, 2013, range(12, 13))
-    found = compare(moved, reference)
-    told = {column.column: column.distance for column in found.columns}
-    assert PAIR in found.drifted and told['air_time'] is not None
-    plain = {column.column: column.distance for column in compare(usual, reference).columns}
-    assert all(told[name] == pytest.approx(plain[name], abs=0.001) for name in ('air_time', 'distance'))
-    assert told[PAIR] > 2 * plain[PAIR]
+    found, usually = compare(moved, reference), compare(usual, reference)
+    told, plain = ({column.column: column for column in one.columns} for one in (found, usually))
+    together, given = 'distance with air_time', 'air_time given distance'
+    assert together in found.drifted and plain[together].verdict == 'stable'
+    assert 'no longer go together as before: rank correlation 0.9' in told[together].reason
+    assert told[together].distance > 5 * plain[together].distance
+    assert told[given].verdict == plain[given].verdict == 'stable'
+    for name in 'distance', 'air_time':
+        assert told[name].distance == pytest.approx(plain[name].distance, abs=0.001)
+
+
+def test_the_command_puts_a_pair_into_the_contract_and_leaves_the_rest_of_its_file(
+    store: Store, contract: contracts.Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = store.settings.root
+    monkeypatch.chdir(root)
+    path = root / 'contracts' / 'flights.toml'
+    path.parent.mkdir(exist_ok=True)
+    before = '# what we know of flights\n' + contracts.to_toml(replace(contract, pairs=()))
+    path.write_text(before)
+    ask = ['data', 'contract', 'flights', '--pair', 'distance,air_time']
+    done = CliRunner().invoke(app, ask)
+    assert done.exit_code == 0, done.output
+    assert path.read_text().startswith(before)
+    kept = contracts.read_contract(path)
+    assert [pair.name for pair in kept.pairs] == [PAIR] and replace(kept, pairs=()) == replace(
+        contract, pairs=()
+    )
+    assert contracts.parse_contract(done.output) == kept
+    for pair, expected in [
+        ('air_time,distance', 'found the pair air_time, distance'),
+        ('distance', 'expected two columns'),
+        ('distance,carrier', "found no column 'carrier'"),
+        ('distance,time_hour', "column 'time_hour' of the reference has no numbers"),
+    ]:
+        done = CliRunner().invoke(app, [*ask[:-1], pair])
+        assert isinstance(done.exception, MlopsError) and expected in str(done.exception)
+    assert contracts.read_contract(path) == kept
 
 
 @pytest.mark.parametrize(
