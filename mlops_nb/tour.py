@@ -107,7 +107,7 @@ def trained(store: Store, version: int) -> bool:
 
 
 def moves(store: Store, action: str) -> list[Mapping[str, Any]]:  # oldest first
-    "How often the alias `champion` was moved by 'approve' or 'rollback': what the audit chain says of each."
+    "The moves of the alias `champion` by 'approve' or 'rollback', as the audit chain tells them."
     from mlops_nb.audit import entries
 
     told = entries(store, 'model:late@champion')
@@ -328,9 +328,7 @@ def score(month: int) -> Chapter:
     )
 
 
-def decide(
-    month: int, action: str, *, why: Callable[[Store, Report], str], about: Sequence[str] = ()
-) -> Chapter:
+def decide(month: int, action: str, *, why: Callable[[Store, Report], str]) -> Chapter:
     "A person reviews a month and decides."
     batch = batch_name(month)
 
@@ -338,16 +336,15 @@ def decide(
         from mlops_nb import review
 
         report = review.find_report(store, 'late', batch)
-        review.decide(store, store.settings, report.id, action, why=why(store, report), about=about)
+        review.decide(store, store.settings, report.id, action, why=why(store, report))
 
     def says(store: Store) -> str:
         from mlops_nb.review import find_report
 
         return str(next(one for one in find_report(store, 'late', batch).decisions if one.batch == batch))
 
-    what = ' '.join((action, ', '.join(about))).strip()
     return Chapter(
-        f'{batch} is reviewed, and the decision is: {what}', lambda store: decided(store, batch), do, says
+        f'{batch} is reviewed, and the decision is: {action}', lambda store: decided(store, batch), do, says
     )
 
 
@@ -359,7 +356,7 @@ def far_off(store: Store, report: Report) -> str:
     return f'{found["predicted_rate"]:.0%} late arrivals predicted, {found["rate"]:.0%} came'
 
 # %% ../nbs/lib/730_tour.ipynb #72ffb6e8
-CHARLESTON = 'nothing flies to Charleston, West Virginia (CRW) since 10 June: a route that has ended'
+CHARLESTON = 'a route has ended: nothing flies to Charleston, West Virginia (CRW) since 10 June'
 DRILL = 'a drill: the way back is tried before it is needed'
 
 
@@ -383,7 +380,7 @@ def story() -> list[Chapter]:
         chapters += [arrive_broken(month), mend(month)] if month == BROKEN else [arrive(month)]
         chapters += [score(month)]
         if month == ACCEPTED:
-            chapters += [decide(month, 'accept', about=['dest'], why=lambda store, report: CHARLESTON)]
+            chapters += [decide(month, 'accept', why=lambda store, report: CHARLESTON)]
         if month == RETRAIN:
             chapters += second_version()
         if month == SMALLER:
@@ -409,8 +406,7 @@ def summary(
             row['roc_auc'] = round(float(measured['roc_auc'][part.batch]), 4)
             row['champion'] = int(measured['version'][part.batch])
         if part.batch in set(made['batch']):
-            one = made[made['batch'] == part.batch].iloc[0]
-            row['decision'] = f'{one["action"]} {one["about"]}'.strip()
+            row['decision'] = made['action'][made['batch'] == part.batch].iloc[0]
         rows.append(row)
     return rows
 
