@@ -17,7 +17,8 @@ from .console import application
 from .core import SettingsError, UsageError, find_root, load_settings, login_name
 
 # %% auto #0
-__all__ = ['TO_TRY', 'IN_PROJECT', 'drift_app', 'place', 'welcome', 'drift_commands', 'say', 'write', 'check_drift', 'new']
+__all__ = ['TO_TRY', 'IN_PROJECT', 'drift_app', 'place', 'welcome', 'drift_commands', 'say', 'write', 'as_pairs', 'check_drift',
+           'new']
 
 # %% ../nbs/lib/710_cli_start.ipynb #e3835060
 TO_TRY = (
@@ -95,6 +96,15 @@ def write(path: Path, text: str) -> None:  # raises UsageError
             f'{path} cannot be written: {e.strerror}; expected a place that you may write to'
         ) from e
 
+# %% ../nbs/lib/710_cli_start.ipynb #cb8243ca
+def as_pairs(texts: list[str]) -> list[tuple[str, str]]:  # raises UsageError
+    "Pairs of columns from the command line."
+    found = [tuple(name.strip() for name in text.split(',')) for text in texts]
+    for text, names in zip(texts, found, strict=True):
+        if len(names) != 2 or not all(names):
+            raise UsageError(f'found --pair {text}; expected two columns, such as --pair dep_delay,arr_delay')
+    return [(first, second) for first, second in found]
+
 # %% ../nbs/lib/710_cli_start.ipynb #fc6b91b1
 @drift_app.command('check')
 def check_drift(
@@ -113,6 +123,14 @@ def check_drift(
     ] = 0.01,
     page: Annotated[
         Path | None, typer.Option(help='Where the page is written; default: drift-NEW.html here.')
+    ] = None,
+    segment: Annotated[
+        list[str] | None,
+        typer.Option(help='A column: the rows of each of its values are compared, too; several times.'),
+    ] = None,
+    pair: Annotated[
+        list[str] | None,
+        typer.Option(help='FIRST,SECOND, two columns of numbers: the second given the first; several times.'),
     ] = None,
     fail_on: Annotated[
         str, typer.Option(help='The verdict from which on the exit code is 1: drift, watch or never.')
@@ -134,7 +152,8 @@ def check_drift(
 
     summary.check_fail_on(fail_on)
     key = key_of_project()
-    report = check(new, against, time=time, every=every, alpha=alpha, key=key, progress=say)
+    more = {'segments': segment or [], 'pairs': as_pairs(pair or [])}
+    report = check(new, against, time=time, every=every, alpha=alpha, key=key, progress=say, **more)  # type: ignore[arg-type]
     written = report.write(page or Path(f'drift-{Path(new).name.partition(".")[0] or "new"}.html'))
     print(
         f'\n{report.text}\n\nWrote the page: {written} (open it in a browser)'

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from .companions import pair_columns
+from .build import batch_profile
 from .contract import Contract, as_table
 from .core import ContractError, NotFoundError, UsageError, sha256, sha256_file
 from .data import check_rows, compare, contract_of, draft_of, load, write
 from .kinds import TYPES, plain_values, type_of
 from .lineage import link
-from .profile import Profile, profile_table, save_profile
+from .profile import save_profile
 from .quarantine import guarded, held_back
 from .store import Store
 from .stream import blocks
@@ -170,12 +170,8 @@ def keep_profile(
     store: Store, dataset: str, rows: pa.Table, *, batch: str, contract: Contract | None
 ) -> None:  # raises StoreError
     "Profile a batch as its contract says, and keep that as the one of the batch."
-    personal = [column.name for column in contract.columns if column.personal] if contract else ()
     about, key = {'dataset': dataset, 'batch': batch}, store.settings.profile_key.encode()
-    made = profile_table(rows, about, personal=personal, key=key)
-    pairs = contract.pairs if contract else ()
-    beside = pair_columns(pairs, {name: rows[name] for name in rows.column_names})
-    save_profile(store, Profile({**made.columns, **beside}, made.metadata), dataset=dataset, batch=batch)
+    save_profile(store, batch_profile(rows, contract, about, key=key), dataset=dataset, batch=batch)
 
 
 def _written(

@@ -102,6 +102,11 @@ class ModelVersion:
         kept = self.about().get('signature')
         return read_signature(kept) if kept else None
 
+    def importance(self) -> Mapping[str, float]:
+        "The share of each column in what matters to it; empty: nobody has said."
+        found: Mapping[str, float] = self.about().get('importance') or {}
+        return found
+
     def sample(self) -> pd.DataFrame | None:
         "Rows as it takes them, which are nobody's."
         kept = self.about().get('sample')
