@@ -123,7 +123,7 @@ def tour(
     copy_only: bool = False,
     as_json: AsJson = False,
 ) -> None:
-    """Watch a real model live: data arrives, a model is trained, drifts, is reviewed and retrained.
+    """Watch a real model live: data arrives, a model is trained, approved, reviewed, retrained.
 
     Example: mlops-nb tour    (makes the folder flights and runs the whole story in it)
     """
