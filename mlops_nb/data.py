@@ -5,6 +5,7 @@
 # %% ../nbs/lib/210_data.ipynb #19ba0417
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -156,6 +157,15 @@ def _standing(connection: sa.Connection, before: Version | None, batch: str) -> 
     return [part_from(row) for row in rows]
 
 
+def _numbered(connection: sa.Connection, before: Version, batch: str) -> list[str]:
+    "The parts that an import brought for a batch: the batch itself, or with numbers behind its name."
+    part, of = dataset_part.c, dataset_version.c
+    brought = sa.and_(of.dataset == part.dataset, of.version == part.since, of.batch == batch)
+    here = standing(before.dataset, before.branch, before.version)
+    found = connection.scalars(sa.select(part.batch).join(dataset_version, brought).where(here)).all()
+    return [name for name in found if name == batch or re.fullmatch(r'\.\d+', name.removeprefix(batch))]
+
+
 def _present(
     store: Store, connection: sa.Connection, before: Version, drafts: Sequence[Draft]
 ) -> Version | None:
@@ -193,14 +203,17 @@ def write(
     *,
     widen: bool = False,
     expected: str | None = None,  # the head that must be there still
+    numbered: bool = False,  # they are all there is of `about.batch`: what was numbered so before gives way
 ) -> Version:  # raises ContractError, ConflictError, StoreError
     "The version with these batches in it: the one that has them already, or a new one."
     with store.begin() as connection:
         before = head(store, connection, about.dataset, about.branch)
         _check_expected(before, expected, about.branch)
-        there = {draft.part.batch: _standing(connection, before, draft.part.batch) for draft in drafts}
+        names = _numbered(connection, before, about.batch) if before and numbered else []
+        names = [*dict.fromkeys([*names, *(draft.part.batch for draft in drafts)])]
+        there = {name: _standing(connection, before, name) for name in names}
         same = before is not None and before.contract == about.contract
-        if before and same and all(there[draft.part.batch] == [draft.part] for draft in drafts):
+        if before and same and there == {draft.part.batch: [draft.part] for draft in drafts}:
             version = _present(store, connection, before, drafts) or before
         else:
             ended = [part for parts in there.values() for part in parts]
