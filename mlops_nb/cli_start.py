@@ -31,7 +31,7 @@ TO_TRY = (
         'Have the new rows drifted? A page, from two files',
     ),
     ('mlops-nb run my.ipynb', 'Run a notebook as it is, and keep what it showed'),
-    ('mlops-nb tour', 'Watch the whole life of a model, on real flights, in two minutes'),
+    ('mlops-nb tour', 'Watch the whole life of a model, on real flights, in three minutes'),
 )
 IN_PROJECT = (
     ('mlops-nb flow', 'The flows of this project'),
