@@ -816,7 +816,9 @@ def picture(results: Sequence[Result], path: Path) -> None:
         axes.tick_params(length=0, labelsize=8)
         axes.spines[['top', 'right', 'left']].set_visible(False)
     panels[1].legend(ncols=4, fontsize=8, frameon=False, loc='upper left', bbox_to_anchor=(0, -0.06))
-    panels[1].set_xlabel('only weeks that were not called drift before the change', fontsize=7)
+    panels[1].set_xlabel(
+        'the others on every fourth week; only weeks that were not called drift before the change', fontsize=7
+    )
     figure.savefig(path, dpi=130)
 
 
