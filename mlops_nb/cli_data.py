@@ -113,10 +113,10 @@ def data_versions(dataset: Annotated[str, typer.Argument()] = '', as_json: AsJso
 
     Example: mlops-nb data versions flights
     """
-    from mlops_nb.data import versions
+    from mlops_nb.version import version_rows
 
     show(
-        versions(opened(), dataset or None),
+        version_rows(opened(), dataset or None),
         as_json=as_json,
         empty='No datasets yet: mlops-nb flow ingest run',
     )
@@ -183,7 +183,7 @@ def data_tag(spec: str, name: str) -> None:
 
     Example: mlops-nb data tag flights@3 reviewed
     """
-    from mlops_nb.data import tag
+    from mlops_nb.version import tag
 
     print(f'{name} is {tag(opened(), spec, name)}')
 
