@@ -94,23 +94,21 @@ class ModelVersion:
 
     def about(self) -> Mapping[str, Any]:
         "Its record; empty for versions from before there were any."
-        found: Mapping[str, Any] = json.loads(self.store.get(self.record)) if self.record else {}
-        return found
+        return dict(json.loads(self.store.get(self.record))) if self.record else {}
 
     def takes(self) -> Signature | None:
         "The columns that it takes; None: nobody has shown it any rows when it was registered."
-        kept = self.about().get('signature')
-        return read_signature(kept) if kept else None
+        return read_signature(kept) if (kept := self.about().get('signature')) else None
 
     def sample(self) -> pd.DataFrame | None:
         "Rows as it takes them, which are nobody's."
-        kept = self.about().get('sample')
-        return from_arrow(from_parquet(self.store.get(kept))) if kept else None
+        return (
+            from_arrow(from_parquet(self.store.get(kept))) if (kept := self.about().get('sample')) else None
+        )
 
     def inputs(self, rows: pd.DataFrame) -> pd.DataFrame:
         "Rows as it takes them, other columns left out; raises ContractError that names what does not fit."
-        signature = self.takes()
-        return signature.fit(rows) if signature else rows
+        return signature.fit(rows) if (signature := self.takes()) else rows
 
 # %% ../nbs/lib/440_models.ipynb #dcddd6ea
 def check_registered(
