@@ -102,9 +102,7 @@ class ModelVersion:
 
     def sample(self) -> pd.DataFrame | None:
         "Rows as it takes them, which are nobody's."
-        return (
-            from_arrow(from_parquet(self.store.get(kept))) if (kept := self.about().get('sample')) else None
-        )
+        return from_arrow(from_parquet(self.store.get(sha))) if (sha := self.about().get('sample')) else None
 
     def inputs(self, rows: pd.DataFrame) -> pd.DataFrame:
         "Rows as it takes them, other columns left out; raises ContractError that names what does not fit."

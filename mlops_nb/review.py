@@ -16,6 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+# %% auto #0
+__all__ = ['DECISIONS', 'END', 'commands', 'report_html', 'file_name', 'Report', 'find_report', 'load_report', 'report',
+           'reference_batches', 'reference_profiles', 'recent_profiles', 'expected_performance']
+
+# %% ../nbs/lib/515_review.ipynb #79a52e7d
 from .alarm import tell
 from .audit import append
 from .companions import MARK
@@ -53,10 +58,6 @@ from .verdict import Drift, Estimate, drift_from_json
 
 if TYPE_CHECKING:
     from mlops_nb.profile import Profile
-
-# %% auto #0
-__all__ = ['DECISIONS', 'END', 'commands', 'report_html', 'file_name', 'Report', 'find_report', 'load_report', 'report',
-           'reference_batches', 'reference_profiles', 'recent_profiles', 'expected_performance']
 
 # %% ../nbs/lib/515_review.ipynb #8ade4164
 def commands(
@@ -102,7 +103,7 @@ DECISIONS, END = (
     '<!--/decisions-->',
 )  # around the part of a page that is filled when it is shown
 
-
+# %% ../nbs/lib/515_review.ipynb #04a8841c
 @dataclass(frozen=True, repr=False)
 class Report:
     "A comparison that is kept, with its page and what was decided about it."
