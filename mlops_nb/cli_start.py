@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,8 +16,12 @@ from .cli_profile import key_of_project
 from .console import application
 from .core import SettingsError, UsageError, find_root, load_settings, login_name
 
+if TYPE_CHECKING:
+    from mlops_nb.drift import Check
+
 # %% auto #0
-__all__ = ['TO_TRY', 'IN_PROJECT', 'drift_app', 'place', 'welcome', 'drift_commands', 'say', 'write', 'check_drift', 'new']
+__all__ = ['TO_TRY', 'IN_PROJECT', 'drift_app', 'place', 'welcome', 'drift_commands', 'say', 'write', 'deliver', 'check_drift',
+           'new']
 
 # %% ../nbs/lib/710_cli_start.ipynb #e3835060
 TO_TRY = (
@@ -95,6 +99,29 @@ def write(path: Path, text: str) -> None:  # raises UsageError
             f'{path} cannot be written: {e.strerror}; expected a place that you may write to'
         ) from e
 
+# %% ../nbs/lib/710_cli_start.ipynb #d138bbd1
+def deliver(
+    report: Check,
+    *,
+    page: Path,
+    junit: Path | None,
+    markdown: Path | None,
+    fail_on: str,  # the verdict from which on the exit code is 1: 'drift', 'watch', 'never'
+) -> int:  # the exit code; raises UsageError
+    "Say what was found, and write what was asked for."
+    from mlops_nb import summary
+
+    written = report.write(page)
+    print(
+        f'\n{report.text}\n\nWrote the page: {written} (open it in a browser)'
+        f'\nNext: {report.commands[0].line}'
+    )
+    if junit:
+        write(junit, summary.junit(report.drift, fail_on=fail_on))
+    if markdown:
+        write(markdown, summary.markdown(report.drift))
+    return int(summary.fails(report.drift, fail_on))
+
 # %% ../nbs/lib/710_cli_start.ipynb #fc6b91b1
 @drift_app.command('check')
 def check_drift(
@@ -133,18 +160,9 @@ def check_drift(
     from mlops_nb.drift import check
 
     summary.check_fail_on(fail_on)
-    key = key_of_project()
-    report = check(new, against, time=time, every=every, alpha=alpha, key=key, progress=say)
-    written = report.write(page or Path(f'drift-{Path(new).name.partition(".")[0] or "new"}.html'))
-    print(
-        f'\n{report.text}\n\nWrote the page: {written} (open it in a browser)'
-        f'\nNext: {report.commands[0].line}'
-    )
-    if junit:
-        write(junit, summary.junit(report.drift, fail_on=fail_on))
-    if markdown:
-        write(markdown, summary.markdown(report.drift))
-    raise typer.Exit(1 if summary.fails(report.drift, fail_on) else 0)
+    report = check(new, against, time=time, every=every, alpha=alpha, key=key_of_project(), progress=say)
+    place = page or Path(f'drift-{Path(new).name.partition(".")[0] or "new"}.html')
+    raise typer.Exit(deliver(report, page=place, junit=junit, markdown=markdown, fail_on=fail_on))
 
 # %% ../nbs/lib/710_cli_start.ipynb #16336982
 def new(
