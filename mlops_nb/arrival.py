@@ -17,11 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from . import data
-from .companions import pair_columns
+from .build import batch_profile
 from .contract import TYPES, Contract, enforce
 from .core import NotFoundError, UsageError
 from .periods import cut, event_times
-from .profile import Profile, profile_table, save_profile
+from .profile import save_profile
 from .tables import plain, read_table
 
 if TYPE_CHECKING:
@@ -197,13 +197,10 @@ def commit(
 ) -> tuple[data.Version, ...]:  # a version for each batch, new or there before; raises UsageError
     "Commit and profile the batches of a file."
     dataset, versions = contract.dataset, []
-    personal = [column.name for column in contract.columns if column.personal]
     for batch, rows in wanted(store, arrival, contract, replace=replace).items():
         why: dict[str, Any] = {'message': arrival.message, 'run': run}
         versions.append(data.commit(store, dataset, rows, batch=batch, contract=contract, **why))
         about, key = {'dataset': dataset, 'batch': batch}, store.settings.profile_key.encode()
-        profile = profile_table(rows, about, personal=personal, key=key)
-        beside = pair_columns(contract.pairs, {name: rows[name] for name in rows.column_names})
-        whole = Profile({**profile.columns, **beside}, profile.metadata)
-        save_profile(store, whole, dataset=dataset, batch=batch)
+        profile = batch_profile(rows, contract, about, key=key)
+        save_profile(store, profile, dataset=dataset, batch=batch)
     return tuple(versions)

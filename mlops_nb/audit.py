@@ -89,7 +89,7 @@ def append(
     values = {'number': last.number + 1, 'at': now(), 'who': who, 'action': action, 'subject': subject}
     values |= {'details': canonical_json(details), 'previous': last.hash}
     values['hash'] = _hash(values)
-    connection.execute(audit.insert().values(values))
+    connection.execute(audit.insert(), values)
     return _entry(values)
 
 # %% ../nbs/lib/105_audit.ipynb #7abeed98

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 from .core import SettingsError, StoreError, sha256, sha256_file, write_point
 from .files import Kept, check_digest, damaged, disk, gone, unusable
@@ -118,6 +118,7 @@ class Objects:
 
     url: str  # s3://bucket or s3://bucket/prefix
     endpoint: str = ''  # of another server than Amazon's: http://127.0.0.1:9000
+    at_once: ClassVar[int] = 8  # how many are worth reading at the same time
 
     @cached_property
     def client(self) -> Any:

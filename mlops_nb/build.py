@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .column import Array, ColumnProfile, as_numpy, components_of
-from .companions import MARK, Pair, Scores, bucket_numbers, bucketed, companions_of
+from .companions import MARK, Pair, Scores, bucket_numbers, bucketed, companions_of, is_companion
+from .contract import Contract
 from .core import UsageError, choices
 from .profile import Profile, arrays_of, by_whylogs, merge, profile_table
 from .stream import blocks
@@ -24,8 +25,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['HELD', 'Progress', 'OTHER', 'By', 'gathered', 'Wanted', 'profile_block', 'without_needless', 'counted', 'profile',
-           'segment_names', 'Segments', 'segments']
+__all__ = ['HELD', 'Progress', 'OTHER', 'MOST', 'By', 'gathered', 'Wanted', 'profile_block', 'without_needless', 'counted',
+           'segment_names', 'Segments', 'refuse_personal', 'segments', 'in_segment', 'with_segments', 'segments_of',
+           'profile', 'batch_profile']
 
 # %% ../nbs/lib/206_build.ipynb #742e4699
 HELD: Final = 16  # profiles that wait to be merged
@@ -112,24 +114,9 @@ def counted(data: Any, progress: Progress | None) -> Iterator[Any]:
         if progress:
             progress(rows)
 
-
-def profile(
-    data: Any,  # a frame of pandas or polars, Arrow data, a path, a version of a dataset, a query's result
-    metadata: Mapping[str, str] | None = None,  # kept in the file: dataset, batch …
-    *,
-    personal: Collection[str] = (),  # columns of which no value may stand in the profile
-    key: bytes = b'',  # of the hashes of personal columns; without it they have counts alone
-    timestamp: datetime | None = None,  # of the data
-    scores: Sequence[Scores] = (),  # outputs of models, and their labels
-    pairs: Sequence[Pair] = (),  # columns to be looked at together
-    progress: Progress | None = None,
-) -> Profile:  # raises UsageError
-    "The profile of all rows, read once."
-    wanted = Wanted(metadata, personal, key, timestamp, scores, pairs)
-    return without_needless(gathered(profile_block(block, wanted) for block in counted(data, progress)))
-
 # %% ../nbs/lib/206_build.ipynb #94c8a937
 OTHER: Final = 'other'
+MOST: Final = 50  # segments of a column, without `other`
 By: TypeAlias = str | Sequence[str] | Mapping[str, pc.Expression]
 
 
@@ -194,18 +181,23 @@ def _cut(block: Any, by: By, known: dict[str, int], most: int) -> Iterator[tuple
         yield called[place], rows.slice(start, end - start)
 
 # %% ../nbs/lib/206_build.ipynb #6988eb1c
+def refuse_personal(columns: Sequence[str], personal: Collection[str]) -> None:  # raises UsageError
+    "Refuse segments whose names would say something of a person."
+    if shown := [name for name in columns if name in personal]:
+        raise UsageError(f'column {shown[0]!r} is personal; expected segments whose names say nothing of it')
+
+
 def segments(
     data: Any,  # as in `profile`
     by: By,  # a column, several, or named conditions, of which the first that holds counts
     *,
-    most: int = 50,  # segments, without `other`
+    most: int = MOST,  # segments, without `other`
     wanted: Wanted = Wanted(),
     progress: Progress | None = None,
 ) -> Segments:  # raises UsageError
     "A profile for each segment, in one pass."
     asked = [] if isinstance(by, Mapping) else [by] if isinstance(by, str) else list(by)
-    if shown := [name for name in asked if name in wanted.personal]:
-        raise UsageError(f'column {shown[0]!r} is personal; expected segments whose names say nothing of it')
+    refuse_personal(asked, wanted.personal)
     known: dict[str, int] = {}
     held: dict[str, list[Profile]] = {}
     for block in counted(data, progress):
@@ -219,3 +211,80 @@ def segments(
         raise UsageError('found no rows to cut into segments; expected at least one')
     order = [*known, *([OTHER] if OTHER in held else [])]
     return Segments({name: without_needless(merge(held[name])) for name in order if name in held})
+
+# %% ../nbs/lib/206_build.ipynb #f6231ace
+def in_segment(column: str, segment: str) -> str:
+    "What the companion of a column in one segment is called."
+    return f'{column}{MARK}in {segment}'
+
+
+def with_segments(whole: Profile, parts: Mapping[str, Profile], by: str) -> Profile:
+    "A profile that holds those of its segments by a column, too, as companions of the other columns."
+    beside = {
+        (name := in_segment(column, segment)): replace(one, name=name)
+        for segment, part in parts.items()
+        for column, one in part.columns.items()
+        if column != by and not is_companion(column)
+    }
+    return replace(whole, columns={**whole.columns, **beside})
+
+
+def segments_of(profile: Profile) -> dict[str, Profile]:
+    "The profiles of the segments that a profile holds."
+    found: dict[str, dict[str, ColumnProfile]] = {}
+    for name, one in profile.columns.items():
+        column, mark, segment = name.partition(f'{MARK}in ')
+        if mark:
+            found.setdefault(segment, {})[column] = replace(one, name=column)
+    return {
+        segment: Profile(columns, {**profile.metadata, 'segment': segment})
+        for segment, columns in found.items()
+    }
+
+# %% ../nbs/lib/206_build.ipynb #e436a0bb
+def profile(
+    data: Any,  # a frame of pandas or polars, Arrow data, a path, a version of a dataset, a query's result
+    metadata: Mapping[str, str] | None = None,  # kept in the file: dataset, batch …
+    *,
+    personal: Collection[str] = (),  # columns of which no value may stand in the profile
+    key: bytes = b'',  # of the hashes of personal columns; without it they have counts alone
+    timestamp: datetime | None = None,  # of the data
+    scores: Sequence[Scores] = (),  # outputs of models, and their labels
+    pairs: Sequence[Pair] = (),  # columns to be looked at together
+    segments_by: Sequence[str] = (),  # columns: of the rows of each of their values a profile is held, too
+    progress: Progress | None = None,
+) -> Profile:  # raises UsageError
+    "The profile of all rows, read once."
+    wanted = Wanted(metadata, personal, key, timestamp, scores, pairs)
+    refuse_personal(segments_by, personal)
+    known: dict[str, dict[str, int]] = {column: {} for column in segments_by}
+    return without_needless(gathered(_with_parts(block, wanted, known) for block in counted(data, progress)))
+
+
+def _with_parts(block: Any, wanted: Wanted, known: dict[str, dict[str, int]]) -> Profile:
+    "One block with its segments; the names of those that are known go on."
+    found, alone = profile_block(block, wanted), replace(wanted, scores=(), pairs=())
+    for column, names in known.items():
+        parts = {name: profile_block(rows, alone) for name, rows in _cut(block, column, names, MOST)}
+        found = with_segments(
+            found,
+            {name if name != OTHER else f'{column}={OTHER}': one for name, one in parts.items()},
+            column,
+        )
+    return found
+
+# %% ../nbs/lib/206_build.ipynb #117a3785
+def batch_profile(
+    rows: pa.Table | pd.DataFrame,
+    contract: Contract | None,  # None: there is none
+    metadata: Mapping[str, str],  # dataset, batch …
+    *,
+    key: bytes = b'',  # of the hashes of personal columns; without it they have counts alone
+) -> Profile:
+    "What is kept of a batch's rows: with the pairs and segments that the contract of its dataset names."
+    if contract is None:
+        return profile(rows, metadata)
+    hidden = [column.name for column in contract.columns if column.personal]
+    return profile(
+        rows, metadata, personal=hidden, key=key, pairs=contract.pairs, segments_by=contract.segments
+    )

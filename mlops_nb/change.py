@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['TWENTIETHS', 'GRID', 'LEAST', 'FEWEST', 'RARE', 'values_of', 'pooled_quantiles', 'number_edges', 'number_counts',
-           'category_items', 'least_share', 'pooled_frequent', 'category_counts', 'percent', 'percents', 'facts',
-           'number', 'pooled_shares', 'describe_numbers', 'describe_categories', 'picture_edges', 'Picture',
+           'nlargest', 'category_items', 'least_share', 'pooled_frequent', 'category_counts', 'percent', 'percents',
+           'facts', 'number', 'pooled_shares', 'describe_numbers', 'describe_categories', 'picture_edges', 'Picture',
            'draw_numbers', 'draw_categories', 'Test', 'moved_share', 'moved_far', 'Compared', 'compare_numbers',
            'ask_unseen', 'ask_vanished', 'compare_categories', 'new_values', 'without_each', 'compare_buckets']
 
@@ -83,6 +83,14 @@ def number_counts(
 FEWEST = 20  # rows that a value needs in the reference for a bin of its own
 
 
+def nlargest(count: int, rows: Mapping[str, int]) -> list[str]:
+    "The most frequent values, the first by name among equals."
+    if len(rows) > 4 * count:  # compare numbers first: they are quicker than names
+        least = heapq.nlargest(count, rows.values())[-1]
+        rows = {item: found for item, found in rows.items() if found >= least}
+    return heapq.nsmallest(count, rows, key=lambda item: (-rows[item], item))
+
+
 def category_items(
     total: Mapping[str, int],  # rows of each value
     rows: int,  # with a value
@@ -90,7 +98,7 @@ def category_items(
     least: float = 0.0,  # share that a value must have
 ) -> tuple[str, ...]:  # most frequent first
     "The values that are compared one by one."
-    frequent = heapq.nsmallest(200, total, key=lambda item: (-total[item], item))
+    frequent = nlargest(200, total)
     return tuple(item for item in frequent if total[item] >= max(FEWEST, least * rows))
 
 # %% ../nbs/lib/218_change.ipynb #c2eb8e72
@@ -279,15 +287,18 @@ def draw_categories(
     reference: Sequence[ColumnProfile],
     *,
     first: Sequence[str] = (),  # values to begin with
+    total: Mapping[str, int] = {},  # rows of each value in the reference, where they are counted already
 ) -> Picture:
     "The most frequent values of either side, and the rest."
-    before, now = pooled_frequent(reference), batch.frequent
+    before, now = total or pooled_frequent(reference), batch.frequent
     rows, rows_now = sum(map(values_of, reference)), max(1, values_of(batch))
-    shares = {item: (before[item] / rows, now.get(item, 0) / rows_now) for item in {*before, *now}}
-    frequent = heapq.nsmallest(12, shares, key=lambda item: (-max(shares[item]), item))
-    chosen = list(dict.fromkeys([*first, *frequent]))[: 12 if len(shares) <= 12 else 11]
+    most = {item for side in (before, now) for item in nlargest(12, side)}  # a few of perhaps thousands
+    shares = {item: (before.get(item, 0) / rows, now.get(item, 0) / rows_now) for item in {*most, *first}}
+    frequent = heapq.nsmallest(12, most, key=lambda item: (-max(shares[item]), item))
+    seen = len(before.keys() | now.keys())
+    chosen = list(dict.fromkeys([*first, *frequent]))[: 12 if seen <= 12 else 11]
     left, right = [shares[item][0] for item in chosen], [shares[item][1] for item in chosen]
-    if len(shares) > len(chosen):
+    if seen > len(chosen):
         chosen, left, right = [*chosen, 'all others'], [*left, 1 - sum(left)], [*right, 1 - sum(right)]
     return Picture((), tuple(chosen), tuple(max(0.0, x) for x in left), tuple(max(0.0, x) for x in right))
 
@@ -417,7 +428,7 @@ def compare_categories(
     asked = category_items(total, rows, least=least_share(everyone))
     tests = (ask_unseen(batch, reference), ask_vanished(batch, reference, items=asked)) if counted else ()
     first = [item for test in tests if test.p < 0.01 for item in test.items[:3]]
-    picture = draw_categories(batch, reference, first=first)
+    picture = draw_categories(batch, reference, first=first, total=total)
     counts = [
         [category_counts(column.frequent, values_of(column), items=items) for column in columns]
         for columns in (reference, (*recent, batch))

@@ -22,6 +22,7 @@ from .cli_profile import profile_app
 from .cli_review import review_app
 from .cli_run import check, flow, resume, run
 from .cli_start import drift_app, new, welcome
+from .collector import soon_over
 from .console import PASSED_ON, AsJson, application, joined, opened, show
 from .core import MlopsError, load_settings
 
@@ -122,7 +123,7 @@ def tour(
     copy_only: bool = False,
     as_json: AsJson = False,
 ) -> None:
-    """Watch a real model live: data arrives, a model is trained, drifts, is reviewed and retrained.
+    """Watch a real model live: data arrives, a model is trained, approved, reviewed, retrained.
 
     Example: mlops-nb tour    (makes the folder flights and runs the whole story in it)
     """
@@ -135,6 +136,8 @@ def tour(
 # %% ../nbs/lib/725_cli.ipynb #1da40cc7
 def main() -> None:
     "The entry point: an error of the library becomes one message and its exit code."
+    if sys.argv[1:2] != ['exec']:  # which runs other people's code
+        soon_over()
     try:
         app(prog_name='mlops-nb')
     except MlopsError as error:

@@ -48,9 +48,10 @@ def data_commit(
     Example: mlops-nb data commit flights 2013-07.parquet --message "July"
     """
     from mlops_nb.arrival import batch_of, conform
+    from mlops_nb.build import batch_profile
     from mlops_nb.contract import read_contract
     from mlops_nb.data import commit
-    from mlops_nb.profile import profile_table, save_profile
+    from mlops_nb.profile import save_profile
     from mlops_nb.tables import read_table
     from mlops_nb.upsert import upsert as put
 
@@ -63,11 +64,8 @@ def data_commit(
     else:
         rules = {'contract': contract, 'widen': widen}
         version = commit(store, dataset, rows, batch=batch, **rules, **about)  # type: ignore[arg-type]
-    personal = [column.name for column in contract.columns if column.personal] if contract else []
     told, secret = {'dataset': dataset, 'batch': batch}, store.settings.profile_key.encode()
-    save_profile(
-        store, profile_table(rows, told, personal=personal, key=secret), dataset=dataset, batch=batch
-    )
+    save_profile(store, batch_profile(rows, contract, told, key=secret), dataset=dataset, batch=batch)
     print(f'{version}: {version.rows:,} rows. Next: mlops-nb data versions {dataset}')
 
 # %% ../nbs/lib/745_cli_data.ipynb #71b1ee75

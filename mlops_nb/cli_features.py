@@ -167,7 +167,7 @@ def columns_of_pair(
         raise UsageError(f'found --pair {text!r}; expected two columns, such as distance,air_time')
     return first.strip(), second.strip()
 
-
+# %% ../nbs/lib/755_cli_features.ipynb #c0f0aa02
 def show_contract(
     dataset: str,
     draft: Annotated[

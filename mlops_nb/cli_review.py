@@ -146,16 +146,25 @@ def show_report(model: str, batch: str, as_json: AsJson = False) -> None:
         f'Decide: mlops-nb review accept {model} {batch}{after} --why "…"'
     )
 
-
+# %% ../nbs/lib/760_cli_review.ipynb #16325841
 @review_app.command('page')
-def review_page(model: str, batch: str, folder: Path = Path('.')) -> None:
-    """Write a drift report as one self-contained page.
+def review_page(
+    model: str,
+    batch: Annotated[str, typer.Argument(help='Without: all batches, and an overview.')] = '',
+    folder: Path = Path('.'),
+) -> None:
+    """Write a drift report as one self-contained page, or a model's reports and cards with an overview.
 
-    Example: mlops-nb review page late 2013-09 --folder reports
+    Example: mlops-nb review page late --folder reports    (with 2013-09 behind late: that report alone)
     """
+    from mlops_nb.overview import write_reports
     from mlops_nb.review import find_report
 
-    report = find_report(opened(), model, batch)
+    store = opened()
+    if not batch:
+        print(f'wrote {write_reports(store, model, folder)}, and the pages that it leads to')
+        return
+    report = find_report(store, model, batch)
     print(f'{report.drift.sentence}\nwrote {report.show(folder)}')
 
 # %% ../nbs/lib/760_cli_review.ipynb #deda9177

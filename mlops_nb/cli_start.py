@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from mlops_nb.drift import Check
 
 # %% auto #0
-__all__ = ['TO_TRY', 'IN_PROJECT', 'drift_app', 'place', 'welcome', 'drift_commands', 'say', 'write', 'deliver', 'check_drift',
-           'new']
+__all__ = ['TO_TRY', 'IN_PROJECT', 'drift_app', 'Time', 'Every', 'Segments', 'Pairs', 'place', 'welcome', 'drift_commands', 'say',
+           'write', 'as_pairs', 'deliver', 'check_drift', 'new']
 
 # %% ../nbs/lib/710_cli_start.ipynb #e3835060
 TO_TRY = (
@@ -34,7 +34,7 @@ TO_TRY = (
         'Have the new rows drifted? A page, from two files',
     ),
     ('mlops-nb run my.ipynb', 'Run a notebook as it is, and keep what it showed'),
-    ('mlops-nb tour', 'Watch the whole life of a model, on real flights, in two minutes'),
+    ('mlops-nb tour', 'Watch the whole life of a model, on real flights, in three minutes'),
 )
 IN_PROJECT = (
     ('mlops-nb flow', 'The flows of this project'),
@@ -99,6 +99,31 @@ def write(path: Path, text: str) -> None:  # raises UsageError
             f'{path} cannot be written: {e.strerror}; expected a place that you may write to'
         ) from e
 
+# %% ../nbs/lib/710_cli_start.ipynb #cb8243ca
+Time = Annotated[
+    str, typer.Option(help='Column of when a row happened: lets the history say what is normal.')
+]
+Every = Annotated[
+    str, typer.Option(help='hour, day, week, month, quarter or year; default: what suits the history.')
+]
+Segments = Annotated[
+    list[str] | None,
+    typer.Option(help='A column: the rows of each of its values are compared, too; several times.'),
+]
+Pairs = Annotated[
+    list[str] | None,
+    typer.Option(help='FIRST,SECOND, two columns of numbers: the second given the first; several times.'),
+]
+
+
+def as_pairs(texts: list[str]) -> list[tuple[str, str]]:  # raises UsageError
+    "Pairs of columns from the command line."
+    found = [tuple(name.strip() for name in text.split(',')) for text in texts]
+    for text, names in zip(texts, found, strict=True):
+        if len(names) != 2 or not all(names):
+            raise UsageError(f'found --pair {text}; expected two columns, such as --pair dep_delay,arr_delay')
+    return [(first, second) for first, second in found]
+
 # %% ../nbs/lib/710_cli_start.ipynb #d138bbd1
 def deliver(
     report: Check,
@@ -129,18 +154,16 @@ def check_drift(
         str, typer.Argument(help='The new rows: Parquet, CSV, Arrow or JSON lines, or a folder of them.')
     ],
     against: Annotated[str, typer.Option(help='The rows that stand for normal.')],
-    time: Annotated[
-        str, typer.Option(help='Column of when a row happened: lets the history say what is normal.')
-    ] = '',
-    every: Annotated[
-        str, typer.Option(help='hour, day, week, month, quarter or year; default: what suits the history.')
-    ] = '',
+    time: Time = '',
+    every: Every = '',
     alpha: Annotated[
         float, typer.Option(help='How often rows in which nothing changed may be called drifted.')
     ] = 0.01,
     page: Annotated[
         Path | None, typer.Option(help='Where the page is written; default: drift-NEW.html here.')
     ] = None,
+    segment: Segments = None,
+    pair: Pairs = None,
     fail_on: Annotated[
         str, typer.Option(help='The verdict from which on the exit code is 1: drift, watch or never.')
     ] = 'drift',
@@ -160,7 +183,8 @@ def check_drift(
     from mlops_nb.drift import check
 
     summary.check_fail_on(fail_on)
-    report = check(new, against, time=time, every=every, alpha=alpha, key=key_of_project(), progress=say)
+    more: dict[str, Any] = {'segments': segment or [], 'pairs': as_pairs(pair or []), 'key': key_of_project()}
+    report = check(new, against, time=time, every=every, alpha=alpha, progress=say, **more)
     place = page or Path(f'drift-{Path(new).name.partition(".")[0] or "new"}.html')
     raise typer.Exit(deliver(report, page=place, junit=junit, markdown=markdown, fail_on=fail_on))
 

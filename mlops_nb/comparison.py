@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .build import segments_of
 from .change import Picture, Test, moved_share, values_of
 from .companions import MARK, is_companion
 from .core import UsageError
@@ -27,6 +29,7 @@ from mlops_nb.questions import (
     gather_together,
     questions,
     score_spread,
+    shares_of,
     silence,
 )
 from .season import places_of
@@ -49,8 +52,9 @@ if TYPE_CHECKING:
     from mlops_nb.profile import Profile
 
 # %% auto #0
-__all__ = ['NAMED', 'WATCHED', 'lined_up', 'timeline', 'asked', 'corrected', 'missing_share', 'moved', 'course', 'lasts',
-           'verdict_on', 'reason_of', 'judge', 'doubtful', 'columns_of', 'segment_lines', 'compare']
+__all__ = ['NAMED', 'WATCHED', 'lined_up', 'timeline', 'asked', 'weight_of', 'corrected', 'missing_share', 'moved', 'course',
+           'lasts', 'verdict_on', 'reason_of', 'judge', 'doubtful', 'columns_of', 'predicted', 'segment_lines',
+           'compare']
 
 # %% ../nbs/lib/222_comparison.ipynb #d4e59001
 def lined_up(
@@ -99,6 +103,13 @@ def asked(
     return found
 
 
+def weight_of(evidence: Evidence, importance: Mapping[str, float]) -> float:  # 1 on average
+    "How much of the budget a column has."
+    if not importance or evidence.kind == 'prediction':
+        return 1.0
+    return 0.5 + 0.5 * len(importance) * importance.get(evidence.name, 0.0)
+
+
 def corrected(
     asked: Sequence[tuple[Evidence, Sequence[Test]]],
     *,
@@ -109,8 +120,9 @@ def corrected(
     counting = [
         (e, test) for (e, tests), mute in zip(asked, muted, strict=True) if not mute for test in tests
     ]
-    weights = [0.5 + 0.5 * len(importance) * importance.get(e.name, 0.0) for e, _ in counting]
-    adjusted = iter(holm([test.p for _, test in counting], weights if importance else ()))
+    sides = Counter(bool(e.line.segment) for e, _ in counting)
+    weights = [weight_of(e, importance) / sides[bool(e.line.segment)] for e, _ in counting]
+    adjusted = iter(holm([test.p for _, test in counting], weights))
     return [
         [replace(test, p=test.p if mute else next(adjusted), alone=test.p) for test in tests]
         for (_, tests), mute in zip(asked, muted, strict=True)
@@ -153,11 +165,12 @@ def moved(
 # %% ../nbs/lib/222_comparison.ipynb #366c5b99
 def course(
     evidence: Evidence,
-    profiles: Sequence[Profile],  # in the order of time
+    profiles: Sequence[Profile | None],  # in the order of time; None: not known
     reference: Sequence[int],  # which of them are the reference
 ) -> TrendLine | None:  # None: nothing to follow
     "One figure of the column over all batches: the median, or the share of the value that changed most."
-    columns, shown = [p.columns.get(evidence.name) for p in profiles], evidence.compared
+    columns = [p.columns.get(evidence.name) if p else None for p in profiles]
+    shown = evidence.compared
     if shown is None or not shown.picture.batch:
         return None
     if shown.picture.labels:
@@ -241,9 +254,10 @@ def judge(
     if tests and not evidence.facts:
         p, alone = tests[0].p, min(test.alone for test in tests)
     apart, usual = compared.apart if compared else None, evidence.usual
+    way = {True: 'up', False: 'down'}.get(told[0].upwards, '') if told and told[0].upwards is not None else ''
     return ColumnDrift(
         column=evidence.name, kind=evidence.kind, verdict=verdict, p=short(p), p_alone=short(alone),
-        muted=muted, reason=reason_of(evidence, found, rules), findings=tuple(found),
+        muted=muted, direction=way, reason=reason_of(evidence, found, rules), findings=tuple(found),
         moved=moved(evidence, tests),
         distance=None if apart is None else short(apart), usual=None if usual is None else short(usual),
         missing=(missing_share(evidence.reference), missing_share([batch] if batch else [])),
@@ -277,43 +291,57 @@ def columns_of(
     "Every column and every pair of a line; companions of other kinds speak through their columns."
     names = dict.fromkeys(name for p in (line.batch, *line.reference) for name in p.columns)
     found = [gather(name, line) for name in names if not is_companion(name)]
-    pairs = [name for name in names if name.endswith(f'{MARK}pair')]
+    pairs = [name for name in names if f'{MARK}pair ' in name]
     asked = [look(name, line) for name in pairs for look in (gather_pair, gather_together)]
     return [*found, *(one for one in asked if one)]
 
 
+def predicted(
+    name: str,  # of the batch
+    predictions: Sequence[Profile],  # of a model's outputs, this batch's and earlier ones'
+) -> list[Evidence]:
+    "Every score, and the share of rows of its class; none where this batch is not scored, or is the first."
+    now = next((p for p in predictions if batch_name(p) == name), None)
+    line = lined_up(now, [p for p in predictions if batch_name(p) < name]) if now else None
+    if line is None:
+        return []
+    found, beside = [], {column.partition(MARK)[0] for column in line.batch.columns if is_companion(column)}
+    names = [column for column in line.batch.columns if not is_companion(column)]
+    for score in [column for column in names if column in beside] or names:  # not the truth beside them
+        evidence = replace(gather(score, line), kind='prediction')
+        everyone = [(p.columns.get(f'{score}{MARK}class=1'), p) for p in (*line.reference, *line.later)]
+        pairs = [(values_of(one), values_of(p.columns[score])) if one else (0, 0) for one, p in everyone]
+        figure = shares_of(pairs, line.places, f'rows predicted positive by {score}', 'class')
+        found.append(replace(evidence, shares=(*evidence.shares, *([figure] if figure else []))))
+    return found
+
+
 def segment_lines(
-    batch: str,  # its name
-    reference: Collection[str],  # names
-    segments: Sequence[Profile],  # of parts of batches, each with 'batch' and 'segment' in its metadata
+    line: Line,  # of profiles that hold segments
 ) -> list[Line]:
     "A line for each segment that the batch has."
-    parts: dict[str, list[Profile]] = {}
-    for one in segments:
-        parts.setdefault(one.metadata.get('segment', ''), []).append(one)
+    if not (now := segments_of(line.batch)):
+        return []
+    before, recent = ([segments_of(p) for p in side] for side in (line.reference, line.later[:-1]))
     found = []
-    for name, profiles in sorted(parts.items()):
-        now = [p for p in profiles if batch_name(p) == batch]
-        if name and now:
-            before = [p for p in profiles if batch_name(p) in reference]
-            recent = [p for p in profiles if batch_name(p) not in reference]
-            found.append(lined_up(now[0], before, recent, name))
-    return [line for line in found if line]
+    for name, batch in sorted(now.items()):
+        reference, later = ([parts[name] for parts in side if name in parts] for side in (before, recent))
+        found.append(lined_up(batch, reference, later, name))
+    return [one for one in found if one]
 
 # %% ../nbs/lib/222_comparison.ipynb #78e40966
 def compare(
     batch: Profile,  # what just arrived
     reference: Sequence[Profile],  # what is normal; the batch itself, by name, is left out of it
     *,
-    alpha: float | None = None,  # how often a batch in which nothing changed may be called drifted
-    ignore: Collection[str] = (),  # columns that do not count
+    ignore: Collection[str] = (),  # columns, segments, or 'COLUMN in SEGMENT', that do not count
     recent: Sequence[Profile] = (),  # batches after the reference: a change that lasts shows in several
-    segments: Sequence[Profile] = (),  # of parts of all these batches, as `build.segments` makes them
+    predictions: Sequence[Profile] = (),  # of one model's outputs, of this batch and earlier ones
     importance: Mapping[str, float] = {},  # share of what matters to the model, by column
     rules: DriftRules = UNCHANGED,
 ) -> Drift:  # raises UsageError when there is no reference
     "Compare a batch with its reference, column by column, from profiles alone."
-    alpha = rules.false_alarms_per_batch if alpha is None else alpha
+    alpha = rules.false_alarms_per_batch
     name, line = batch_name(batch), lined_up(batch, reference, recent)
     if line is None:
         raise UsageError(
@@ -321,11 +349,12 @@ def compare(
             f'with a profile, and {CALIBRATED} to know what is normal'
         )
     names = tuple(map(batch_name, line.reference))
-    evidence = columns_of(line)
-    inside = [one for part in segment_lines(name, names, segments) for one in columns_of(part)]
+    evidence = [*columns_of(line), *predicted(name, predictions)]
+    inside = [one for part in segment_lines(line) for one in columns_of(part)]
     everything = [*evidence, *inside]
     prior = score_spread(everything)
-    muted = [e.name in ignore or rules.ignored(e.name, e.line.segment) for e in everything]
+    rules = replace(rules, ignore=(*rules.ignore, *ignore))
+    muted = [rules.ignored(e.name, e.line.segment) for e in everything]
     answers = [(e, asked(e, prior=prior, rules=rules)) for e in everything]
     tests = corrected(answers, muted=muted, importance=importance)
     judged = [
@@ -347,9 +376,17 @@ def _with_courses(
     judged: Sequence[ColumnDrift], evidence: Sequence[Evidence], line: Line
 ) -> list[ColumnDrift]:
     "With the figure of each column over the batches."
-    profiles = timeline(line)
+    profiles: list[Profile | None] = [*timeline(line)]
     places = [i for i, p in enumerate(profiles) if any(p is one for one in line.reference)]
-    return [replace(one, trend=course(e, profiles, places)) for one, e in zip(judged, evidence, strict=True)]
+    names, found = [batch_name(p) for p in timeline(line)], []
+    for one, e in zip(judged, evidence, strict=True):
+        if e.line is line:
+            found.append(replace(one, trend=course(e, profiles, places)))
+            continue
+        known = {batch_name(p): p for p in (*e.line.reference, *e.line.later)}  # predictions
+        normal = [i for i, name in enumerate(names) if name in known and i < len(names) - 1]
+        found.append(replace(one, trend=course(e, [known.get(name) for name in names], normal)))
+    return found
 
 
 def _ordered(columns: Sequence[ColumnDrift]) -> tuple[ColumnDrift, ...]:

@@ -100,6 +100,13 @@ def _contradictions(contract: Contract) -> Iterator[str]:
         if (column := contract.column(name)).personal or column.type not in ('int', 'float', 'bool'):
             kind = 'personal' if column.personal else f'of type {column.type}'
             yield f'a pair with column {name!r}, which is {kind}; expected numbers that are not personal'
+    if not isinstance(contract.segments, tuple) or not all(isinstance(n, str) for n in contract.segments):
+        yield f'segments = {contract.segments!r}; expected names of columns'
+        return
+    for name in contract.segments:
+        if (column := contract.column(name)).personal or column.type not in ('string', 'int', 'bool'):
+            kind = 'personal' if column.personal else f'of type {column.type}'
+            yield f'segments by column {name!r}, which is {kind}; expected texts, whole numbers, yes or no'
     if contract.minimum_rows > (contract.maximum_rows or contract.minimum_rows):
         yield f'minimum_rows = {contract.minimum_rows} above maximum_rows = {contract.maximum_rows}'
     if contract.freshness and not contract.event_time:
@@ -119,6 +126,7 @@ class Contract:
     minimum_rows: int = 0  # that a batch has
     maximum_rows: int | None = None  # None: any number
     freshness: str = ''  # how old a batch's newest row may be at its commit: '3 days'; '': any age
+    segments: tuple[str, ...] = ()  # columns: of the rows of each of their values a profile is kept, too
     pairs: tuple[Pair, ...] = ()  # numbers whose profiles are kept together, too
 
     def __post_init__(self) -> None:
@@ -209,6 +217,7 @@ HEADER = """\
 #   personal    true: says something about a person; its values are never shown
 # key: the columns that together name one row. event_time: the column of when it happened.
 # pairs: two columns of numbers that profiles hold together, too, on a grid; `data contract --pair` writes it.
+# segments = ["carrier"]: the rows of each carrier are compared with those of the same one, too.
 # Of a batch as a whole: minimum_rows, maximum_rows, and freshness = "3 days", how old its newest row may be.
 """
 
@@ -270,6 +279,7 @@ def parse_contract(
     try:
         found = tomllib.loads(text)
         rest = {name: found[name] for name in OPTIONAL if name in found}
+        rest |= {'segments': tuple(rest['segments'])} if isinstance(rest.get('segments'), list) else {}
         _known(found, ['format', *(field.name for field in fields(Contract))], where='its top')
         if found.get('format') != 1:
             raise UsageError(f'found format = {found.get("format")!r}; expected format = 1')

@@ -442,7 +442,6 @@ class Settings:
     user: str  # who is asking, never empty
     engine: str  # 'in-process' or 'kernel'
     timeout: float  # seconds a cell may take, 0: no limit
-    alpha: float  # how often an unchanged batch may be called drifted
     roles: Mapping[str, tuple[str, ...]]  # role: user names, or '*'
     gates: Mapping[str, str]  # name: rule
     models: Mapping[str, ModelSettings]
@@ -542,7 +541,6 @@ def load_settings(
         entries['user']['name'].value or login_name(),
         engine,
         notebook['timeout'].number('seconds, 0 for no limit', 0, 10**9),
-        entries['drift']['false_alarms_per_batch'].number('a number between 0 and 1', 1e-12, 1 - 1e-12),
         roles,
         gates,
         models,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
@@ -31,6 +32,7 @@ from mlops_nb.core import (
 from .lineage import link
 from .quarantine import guarded
 from .store import Store, alias, bad_batch, dataset_part, dataset_version, name_file
+from .stream import ahead
 from mlops_nb.version import (
     MAIN,
     Part,
@@ -270,6 +272,8 @@ def _as_declared(
     types: Mapping[str, pa.DataType | None],  # None: as it is
 ) -> pa.Table:  # raises pyarrow's ArrowInvalid
     "The columns in their declared types, what is lacking as missing values."
+    if [*zip(rows.column_names, rows.schema.types, strict=True)] == [*types.items()]:
+        return rows
     there = set(rows.column_names)
     columns = {
         name: rows[name].cast(kind or rows[name].type)
@@ -285,6 +289,7 @@ def rows_of(
     part: Part,
     *,
     columns: Iterable[str] | None = None,  # None: all
+    threads: bool = True,  # whether its columns are decoded side by side
 ) -> pa.Table:
     "The rows of a part, of which the file may hold others too."
     file, start, groups = pq.ParquetFile(pa.BufferReader(data)), 0, []
@@ -294,16 +299,22 @@ def rows_of(
         if start < part.start + part.rows and start + size > part.start:
             groups.append((i, start))
         start += size
-    rows = file.read_row_groups([i for i, _ in groups], columns=wanted)
+    rows = file.read_row_groups([i for i, _ in groups], columns=wanted, use_threads=threads)
     return rows.slice(part.start - groups[0][1], part.rows) if groups else rows
 
 
 def _read_part(
-    store: Store, version: Version, part: Part, *, types: Mapping[str, pa.DataType | None]
+    store: Store,
+    version: Version,
+    part: Part,
+    *,
+    types: Mapping[str, pa.DataType | None],
+    threads: bool = True,
 ) -> pa.Table:  # raises CorruptError, StoreError, ContractError
     "Some columns of a part, its bytes checked."
     try:
-        return _as_declared(rows_of(store.get(part.place), part, columns=types), types)
+        rows = rows_of(store.get(part.place), part, columns=types, threads=threads)
+        return _as_declared(rows, types)
     except (CorruptError, StoreError) as e:
         raise type(e)(f'{version}, batch {part.batch}: {e}') from e
     except pa.ArrowInvalid as e:
@@ -351,6 +362,7 @@ def read_parts(
     columns: Names = None,  # None: all
     batches: Names = None,  # None: all
     where: selection.Conditions = (),  # parts in which no row can fit them are left out
+    threads: int = 1,  # how many parts are read at once
 ) -> Iterator[tuple[Part, pa.Table]]:  # raises UsageError, NotFoundError, CorruptError, StoreError
     "The parts of a version and all their rows, one after the other, in its order."
     names = _chosen(columns, list(version.columns), 'column')
@@ -359,8 +371,12 @@ def read_parts(
         chosen = set(_chosen(batches, version.batches, 'batch'))
         parts = [part for part in parts if part.batch in chosen]
     types = _types(store, version, names)
-    for part in _needed(store, parts, selection.conditions(where, version.columns)):
-        yield part, _read_part(store, version, part, types=types)
+    parts = _needed(store, parts, selection.conditions(where, version.columns))
+    if min(threads, len(parts)) < 2:
+        yield from ((part, _read_part(store, version, part, types=types)) for part in parts)
+    else:
+        get = partial(_read_part, store, version, types=types, threads=False)
+        yield from zip(parts, ahead(get, parts, threads=threads), strict=True)
 
 # %% ../nbs/lib/210_data.ipynb #dad331e3
 def read(
@@ -370,6 +386,7 @@ def read(
     columns: Names = None,  # None: all
     batches: Names = None,  # None: all
     where: selection.Conditions = (),  # such as [('carrier', '==', 'AA'), ('time_hour', '>=', '2013-07-04')]
+    threads: int = 1,  # how many parts are read at once
 ) -> Iterator[tuple[str, pa.Table]]:  # raises UsageError, NotFoundError, CorruptError, StoreError
     "The batches of a version and their rows, one after the other, in its order."
     names, wanted = (
@@ -377,7 +394,8 @@ def read(
         selection.conditions(where, version.columns),
     )
     needed = dict.fromkeys([*names, *(column for column, _, _ in wanted)])
-    for part, rows in read_parts(store, version, columns=needed, batches=batches, where=where):
+    chosen: dict[str, Any] = {'columns': needed, 'batches': batches, 'where': where, 'threads': threads}
+    for part, rows in read_parts(store, version, **chosen):
         yield part.batch, (rows.filter(selection.expression(wanted)) if wanted else rows).select(names)
 
 # %% ../nbs/lib/210_data.ipynb #f273c5af
@@ -419,9 +437,9 @@ class Dataset:
     ) -> pa.Table:
         "Its rows as an Arrow table; all columns and batches, or these, or the rows that fit conditions."
         wanted = self.batches if batches is None else batches
-        found = [
-            rows for _, rows in read(self.store, self.info, columns=columns, batches=wanted, where=where)
-        ]
+        chosen: dict[str, Any] = {'columns': columns, 'batches': wanted, 'where': where}
+        threads = self.store.place.at_once
+        found = [rows for _, rows in read(self.store, self.info, **chosen, threads=threads)]
         if not found:  # no part can hold such a row
             names = _chosen(columns, list(self.info.columns), 'column')
             found = [_as_declared(pa.table({}), _types(self.store, self.info, names))]

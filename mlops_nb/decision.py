@@ -23,16 +23,17 @@ from mlops_nb.core import (
     choices,
     now,
 )
-from .store import Store, bad_batch, decision, drift_report, profile
+from .store import Store, audit, bad_batch, decision, drift_report, profile
 from .verdict import Drift, drift_from_json
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['ACTIONS', 'LONGEST', 'SETTLES', 'STATES', 'Action', 'Decision', 'read_decisions', 'decisions', 'check_about',
-           'parts_of', 'cause_of', 'check_until', 'check_decision', 'batches_of', 'refuse_unseen', 'decide', 'in_force',
-           'standing', 'muted', 'accepted', 'Brief', 'Case', 'state_of', 'group', 'cases', 'refuse_open']
+__all__ = ['ACTIONS', 'LONGEST', 'ARROWS', 'SETTLES', 'STATES', 'Action', 'Decision', 'read_decisions', 'decisions',
+           'check_about', 'parts_of', 'cause_of', 'part_of', 'check_until', 'check_decision', 'batches_of',
+           'refuse_unseen', 'decide', 'in_force', 'standing', 'muted', 'accepted', 'Brief', 'Case', 'state_of', 'group',
+           'cases', 'refuse_open']
 
 # %% ../nbs/lib/455_decision.ipynb #65f76f26
 @dataclass(frozen=True)
@@ -153,11 +154,24 @@ def parts_of(drift: Drift) -> list[str]:
     ]
 
 
+ARROWS: Final = {'up': ' ↑', 'down': ' ↓', '': ''}
+
+
 def cause_of(drift: Drift) -> tuple[str, ...]:
-    "What raised the alarm: columns, columns in a segment, figures of the model."
-    inside = [f'{one.column.column} in {one.segment}' for one in drift.segments if one.column.drifted]
+    "What raised the alarm, and which way it went: columns, columns in a segment, figures of the model."
+    whole = [f'{one.column}{ARROWS[one.direction]}' for one in drift.columns if one.drifted]
+    inside = [
+        f'{one.column.column} in {one.segment}{ARROWS[one.column.direction]}'
+        for one in drift.segments
+        if one.column.drifted
+    ]
     worse = [f'{one.metric} (of the model)' for one in drift.performance if one.alarm]
-    return (*drift.drifted, *inside, *worse)
+    return (*whole, *inside, *worse)
+
+
+def part_of(cause: str) -> str:
+    "What a decision about a cause is about."
+    return cause.removesuffix(ARROWS['up']).removesuffix(ARROWS['down'])
 
 # %% ../nbs/lib/455_decision.ipynb #7ceb966e
 def check_until(action: str, until: date | None) -> None:  # raises UsageError
@@ -363,6 +377,7 @@ class Brief:
     verdict: str
     cause: tuple[str, ...]  # the columns that drifted
     created_at: datetime
+    place: int = 0  # in the audit chain: a clock may go back
 
 
 @dataclass(frozen=True)
@@ -404,31 +419,48 @@ def state_of(
         for one in own:
             for part in one.about:
                 latest.setdefault(part, one)
-        judged = [latest.get(name) for name in reports[-1].cause]
+        judged = [latest.get(name, latest.get(part_of(name))) for name in reports[-1].cause]
         if not judged or any(one is None or one.action == 'reopen' for one in judged):
             return None, 'open'
         whole = max((one for one in judged if one), key=lambda one: one.id)
     return whole, STATES.get(whole.action, 'decided')
 
 # %% ../nbs/lib/455_decision.ipynb #0dce72b0
-def _settled(case: Sequence[Brief], held: Sequence[Decision], *, before: datetime) -> bool:
+def _places(connection: sa.Connection) -> tuple[dict[int, int], dict[int, int]]:
+    "Where each report, as it is now, and each decision stand in the audit chain."
+    row, reports, judged = audit.c, dict[int, int](), dict[int, list[int]]()
+    query = sa.select(row.number, row.subject, row.action).where(row.subject.like('report:%'))
+    for number, subject, action in connection.execute(query.order_by(row.number)):
+        report = int(subject.removeprefix('report:'))
+        if action == 'report':
+            reports[report] = number
+        elif action in ACTIONS:
+            judged.setdefault(report, []).append(number)
+    made = sa.select(decision.c.id, decision.c.report).order_by(decision.c.id)
+    left = {report: iter(numbers) for report, numbers in judged.items()}
+    return reports, {
+        one: next(left.get(report, iter(())), 0) for one, report in connection.execute(made).all()
+    }
+
+
+def _settled(case: Sequence[Brief], held: Sequence[Decision], before: int, places: Mapping[int, int]) -> bool:
     "Whether a case was over when another report came."
     ids = {one.id for one in case}
-    return any(
-        one.report in ids and one.action in SETTLES and not one.about and one.at < before for one in held
-    )
+    over = [one for one in held if one.report in ids and one.action in SETTLES and not one.about]
+    return any(places[one.id] < before for one in over)
 
 
 def group(
     reports: Sequence[Brief],  # of one model, in the order of their batches
     held: Sequence[Decision],  # those in force
+    places: Mapping[int, int] = {},  # of these in the audit chain, by their ids
 ) -> list[list[Brief]]:  # each in the order of its batches
     "Reports on the same cause; those without a cause are in no group, and end one."
     groups: list[list[Brief]] = []
     last: Brief | None = None
     for one in reports:
         goes_on = last and last.cause and set(one.cause) <= set(groups[-1][0].cause)
-        if one.cause and goes_on and not _settled(groups[-1], held, before=one.created_at):
+        if one.cause and goes_on and not _settled(groups[-1], held, one.place, places):
             groups[-1].append(one)
         elif one.cause:
             groups.append([one])
@@ -448,15 +480,22 @@ def cases(
     query = sa.select(*columns).order_by(report.model, report.batch)
     with store.read() as connection:
         kept = connection.execute(query.where(report.model == model) if model else query).mappings().all()
-        made = read_decisions(connection)
+        made, (when, places) = read_decisions(connection), _places(connection)
     for name in dict.fromkeys(row['model'] for row in kept):
         held = [*in_force([one for one in made if one.model == name])]
         reports = [
-            Brief(row['id'], row['batch'], row['verdict'], tuple(row['cause']), row['created_at'])
+            Brief(
+                row['id'],
+                row['batch'],
+                row['verdict'],
+                tuple(row['cause']),
+                row['created_at'],
+                when.get(row['id'], 0),
+            )
             for row in kept
             if row['model'] == name
         ]
-        for one in group(reports, held):
+        for one in group(reports, held, places):
             found.append(Case(name, tuple(one), *state_of(one, held, on=on or date.today())))
     return sorted(found, key=lambda case: (case.latest.batch, case.model), reverse=True)
 

@@ -12,10 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .artifact import to_parquet
@@ -23,6 +25,7 @@ from .core import NotFoundError, UsageError, choices
 from .data import Changes, compare, contract_of, read_parts, rows_of
 from .profile import Profile, merge, profile_table
 from .store import Store
+from .stream import ahead
 from .version import Part, Version, find
 
 if TYPE_CHECKING:
@@ -87,6 +90,84 @@ def _files(store: Store, parts: Iterable[Part]) -> Iterator[list[Path]]:
                 paths[-1].write_bytes(to_parquet(rows_of(store.get(part.place), part)))
         yield paths
 
+# %% ../nbs/lib/248_diff.ipynb #21790c49
+def _pairs(
+    old: Sequence[Part], new: Sequence[Part]
+) -> tuple[list[tuple[Part, Part]], tuple[list[Part], list[Part]]]:
+    "The parts of a batch that took each other's place, and those that did not."
+    sides = [{part.batch: part for part in parts} for parts in (old, new)]
+    alone = len(sides[0]) == len(old) and len(sides[1]) == len(new)  # one part a batch
+    names = [batch for batch in sides[0] if alone and batch in sides[1]]
+    pairs = [(sides[0][batch], sides[1][batch]) for batch in names]
+    rest = [[part for part in parts if part.batch not in names] for parts in (old, new)]
+    return pairs, (rest[0], rest[1])
+
+
+def _differ(one: pa.ChunkedArray, other: pa.ChunkedArray) -> pa.ChunkedArray:
+    "Where two columns differ; a missing value equals a missing value."
+    found = pc.fill_null(pc.not_equal(one, other), False)
+    if one.null_count or other.null_count:
+        found = pc.or_(found, pc.xor(pc.is_null(one), pc.is_null(other)))
+    return found
+
+
+def _is_key(rows: pa.Table, key: Sequence[str]) -> bool:
+    "Whether each row has a key of its own."
+    first = rows[key[0]]
+    if len(key) == 1 and len(rows) > 1 and pc.all(pc.less(first[:-1], first[1:]), skip_nulls=False).as_py():
+        return True  # they ascend
+    return len(rows.group_by(list(key)).aggregate([])) == len(rows)
+
+
+def _rows_that_differ(
+    store: Store, pair: tuple[Part, Part], *, key: Sequence[str], columns: Sequence[str]
+) -> tuple[pa.Table, pa.Table] | None:  # None: their keys are not in the same order, or most rows differ
+    "Of two parts with the same keys in the same order, the rows that differ."
+    if pair[0].rows != pair[1].rows:
+        return None
+    old, new = (rows_of(store.get(part.place), part, columns=columns, threads=False) for part in pair)
+    if old.schema != new.schema or not all(
+        name in old.column_names and old[name].equals(new[name]) for name in key
+    ):
+        return None
+    try:
+        others = [_differ(old[name], new[name]) for name in old.column_names if name not in key]
+        unique = _is_key(old, key)
+    except pa.ArrowNotImplementedError:  # nested values
+        return None
+    if not unique or not others:
+        return None
+    found = reduce(pc.or_, others)
+    few = 2 * (pc.sum(found).as_py() or 0) <= len(old)
+    return (old.filter(found), new.filter(found)) if few else None
+
+# %% ../nbs/lib/248_diff.ipynb #45eaa3dd
+@contextmanager
+def _sides(
+    store: Store,
+    old: Sequence[Part],
+    new: Sequence[Part],
+    *,
+    key: Sequence[str],
+    columns: Sequence[str],
+) -> Iterator[tuple[list[Path], list[Path]]]:
+    "Paths of files with the rows of either side that may differ, checked."
+    pairs, whole = _pairs(old, new)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        paths: tuple[list[Path], list[Path]] = [], []
+        look = partial(_rows_that_differ, store, key=key, columns=columns)
+        for i, (pair, found) in enumerate(zip(pairs, ahead(look, pairs, threads=2), strict=True)):
+            for side in 0, 1:
+                if found is None:
+                    whole[side].append(pair[side])
+                elif len(found[side]):
+                    paths[side].append(folder / f'{i}-{side}.parquet')
+                    pq.write_table(found[side], paths[side][-1], compression='lz4')
+        for side in 0, 1:
+            paths[side].extend(stack.enter_context(_files(store, whole[side])))
+        yield paths
+
 # %% ../nbs/lib/248_diff.ipynb #20820eac
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
@@ -141,8 +222,8 @@ def _compared(
     "A database with the table `hits`; not `whole`: a few of them where only one side has rows."
     parts, columns = differing(old, new), _common(old, new, key)
     texts = _texts(old, new, columns)
-    with _files(store, parts[0]) as before, _files(store, parts[1]) as after, _database() as connection:
-        sides = [_side(paths, columns) for paths in (before, after)]
+    with _sides(store, *parts, key=key, columns=columns) as paths, _database() as connection:
+        sides = [_side(one, columns) for one in paths]
         for i in map(columns.index, texts):
             sides = [side.replace(f' AS c{i},', f'::VARCHAR AS c{i},') for side in sides]
         one_sided = not all(parts)

@@ -5,6 +5,7 @@
 # %% ../nbs/lib/340_drift.ipynb #68e23465
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,11 +14,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
 
+from .build import profile as build
+from .companions import MARK, Pair, pair_of
 from .comparison import compare as compare  # also part of this module's interface
 from .contract import as_table
-from .core import UsageError
+from .core import UsageError, choices
 from .distance import CALIBRATED
 from .drift_page import Command, drift_html, fragment
+from .drift_rules import DriftRules
 from .figures import Mark, label, svg, timeline
 from .guess import COMPARED, Guess, guess_column
 from .page import markup
@@ -32,9 +36,9 @@ if TYPE_CHECKING:
     from mlops_nb.column import ColumnProfile
 
 # %% auto #0
-__all__ = ['Source', 'MOST_PERIODS', 'MOST_TOLD', 'Side', 'side', 'judge_columns', 'Profiled', 'profiled', 'since', 'only',
-           'onsets', 'tracked', 'measured', 'lines', 'through_time', 'Check', 'left_out', 'text_lines', 'notes_on',
-           'next_commands', 'check']
+__all__ = ['Source', 'MOST_PERIODS', 'MOST_TOLD', 'Side', 'side', 'judge_columns', 'Profiled', 'profiled', 'parting', 'grids',
+           'since', 'only', 'onsets', 'tracked', 'measured', 'lines', 'through_time', 'Check', 'left_out', 'text_lines',
+           'notes_on', 'next_commands', 'check']
 
 # %% ../nbs/lib/340_drift.ipynb #b27dc7ea
 Source: TypeAlias = 'str | Path | pa.Table | pd.DataFrame'
@@ -99,20 +103,49 @@ def profiled(
     every: str,
     key: bytes = b'',  # of the hashes of personal columns; without it they have counts alone
     prefix: str = '',  # of the batches' names
-) -> Profiled:
+    pairs: Sequence[Pair] = (),
+    segments: Sequence[str] = (),  # columns
+) -> Profiled:  # raises UsageError
     "Cut one side into periods, and profile each."
     kept = [g for g in guesses if g.role in COMPARED and g.column in one.table.column_names]
     personal, rows = [g.column for g in kept if g.personal], one.table.select([g.column for g in kept])
     parts = Cut({one.name: rows}, (None, None), 0)
     if time:
         parts = cut(rows, event_times(one.table, time), every=every)
-    profiles = [
-        profile_table(batch, {'batch': f'{prefix}{name}'}, personal=personal, key=key)
-        for name, batch in parts.batches.items()
-    ]
+    more: dict[str, Any] = {'personal': personal, 'key': key, 'pairs': pairs, 'segments_by': segments}
+    profiles = [build(batch, {'batch': f'{prefix}{name}'}, **more) for name, batch in parts.batches.items()]
     first, last = parts.times
     span = f'{first:%Y-%m-%d} to {last:%Y-%m-%d}' if time else ''
     return Profiled(tuple(profiles), tuple(parts.batches), span, parts.without)
+
+# %% ../nbs/lib/340_drift.ipynb #69541d3a
+def _compared(
+    guesses: Sequence[Guess], names: Sequence[str], *, roles: Sequence[str], told: str
+) -> None:  # raises UsageError
+    "Refuse columns that are not there, or not fit."
+    known = {guess.column: guess for guess in guesses}
+    for name in names:
+        if name not in known:
+            raise UsageError(f'found no column {name!r} for {told}; {choices(name, known)}')
+        if (guess := known[name]).role not in roles or guess.personal:
+            kind = guess.personal or f'taken for: {guess}'
+            raise UsageError(f'found {name!r} for {told}, {kind}; expected {" or ".join(roles)}')
+
+
+def parting(guesses: Sequence[Guess], names: Sequence[str]) -> tuple[str, ...]:  # raises UsageError
+    "The columns whose values are segments."
+    _compared(guesses, names, roles=('category', 'number'), told='segments')
+    return tuple(names)
+
+
+def grids(
+    history: Side, guesses: Sequence[Guess], pairs: Sequence[tuple[str, str]]
+) -> tuple[Pair, ...]:  # raises UsageError
+    "The grids of pairs of columns, as the history gives them."
+    names = [name for pair in pairs for name in pair]
+    _compared(guesses, names, roles=('number',), told='a pair')
+    columns = profile_table(history.table.select([*dict.fromkeys(names)])).columns
+    return tuple(pair_of(columns[first], columns[second]) for first, second in pairs)
 
 # %% ../nbs/lib/340_drift.ipynb #8dac1c47
 def since(
@@ -134,21 +167,23 @@ MOST_PERIODS = 400  # of the new rows, that are compared one by one
 
 
 def only(profile: Profile, columns: Sequence[str]) -> Profile:
-    "Some of the columns."
-    return replace(
-        profile, columns={name: profile.columns[name] for name in columns if name in profile.columns}
-    )
+    "Some of the columns, with what the profile keeps beside them."
+    kept = {
+        name: one
+        for name, one in profile.columns.items()
+        if {*name.partition(MARK)[0].split('×')} <= {*columns} or name in columns
+    }
+    return replace(profile, columns=kept)
 
 
 def onsets(drift: Drift, new: Profiled, history: Profiled) -> dict[str, str]:
     "For each column that drifted, since when."
     if not drift.drifted or not 1 < len(new.profiles) <= MOST_PERIODS:
         return {}
-    reference = [only(profile, drift.drifted) for profile in history.profiles]
-    found = [
-        compare(only(profile, drift.drifted), reference, alpha=drift.alpha).drifted
-        for profile in new.profiles
-    ]
+    names = [part for name in drift.drifted for part in (name, *re.split(' given | with ', name))]
+    reference = [only(profile, names) for profile in history.profiles]
+    rules = DriftRules(false_alarms_per_batch=drift.alpha)
+    found = [compare(only(profile, names), reference, rules=rules).drifted for profile in new.profiles]
     told = {name: since([name in columns for columns in found], new.names) for name in drift.drifted}
     return {name: words for name, words in told.items() if words}
 
@@ -252,6 +287,11 @@ def text_lines(check: Check) -> list[str]:
         told.append(f'  {label(column.column, 30)}: {column.reason}{since}{far}')
     if len(drifted) > MOST_TOLD:
         told.append(f'  … and {len(drifted) - MOST_TOLD} more on the page')
+    inside = [one for one in check.drift.segments if one.column.drifted]
+    for one in inside[:MOST_TOLD]:
+        told.append(f'  {label(f"{one.column.column} in {one.segment}", 60)}: {one.column.reason}')
+    if len(inside) > MOST_TOLD:
+        told.append(f'  … and {len(inside) - MOST_TOLD} more in parts of the rows, on the page')
     skipped = left_out(check.guesses)
     told += [
         f'Not compared: {"; ".join(skipped[:6])}{f"; and {len(skipped) - 6} more" * (len(skipped) > 6)}'
@@ -314,6 +354,8 @@ def check(
     every: str = '',  # 'hour', 'day', 'week', 'month', 'quarter' or 'year'; '': what suits the history
     alpha: float = 0.01,  # how often rows in which nothing changed may be called drifted, between 0 and 1
     key: bytes = b'',  # of the hashes of personal columns; without it they have counts alone
+    segments: Sequence[str] = (),  # columns: the rows of each of their values are compared by themselves, too
+    pairs: Sequence[tuple[str, str]] = (),  # columns of numbers: the second is compared given the first, too
     progress: Callable[[str], None] = lambda doing: None,  # told what is being done
 ) -> Check:  # raises UsageError, NotFoundError
     "Compare new rows with a history."
@@ -330,7 +372,8 @@ def check(
     if time:
         event_times(arrived.table, time)  # before the long work starts
         every = every or choose_period(event_times(past.table, time))
-    return _checked(arrived, past, guesses, time=time, every=every, alpha=alpha, key=key, progress=progress)
+    more = {'key': key, 'pairs': grids(past, guesses, pairs), 'segments': parting(guesses, segments)}
+    return _checked(arrived, past, guesses, time=time, every=every, alpha=alpha, progress=progress, **more)
 
 # %% ../nbs/lib/340_drift.ipynb #27201843
 def _checked(
@@ -341,23 +384,24 @@ def _checked(
     time: str,
     every: str,
     alpha: float,
-    key: bytes,
     progress: Callable[[str], None],
-) -> Check:
+    **more: Any,  # key, pairs, segments
+) -> Check:  # raises UsageError
     "The comparison of rows that can be compared."
     progress(
         f'profiling {len(past.table):,} and {len(arrived.table):,} rows'
         + (f', {every} by {every}' if every else '')
     )
-    history = profiled(past, guesses, time=time, every=every, key=key)
-    new = profiled(arrived, guesses, time=time, every=every, key=key, prefix='new ')
+    history = profiled(past, guesses, time=time, every=every, **more)
+    new = profiled(arrived, guesses, time=time, every=every, prefix='new ', **more)
     if not history.profiles or not new.profiles:
         raise UsageError(
             f'found no row with a time in {(arrived if history.profiles else past).name}; expected some'
         )
     progress(f'comparing {len(new.profiles)} with {len(history.profiles)}')
     name = arrived.name if arrived.name != past.name else f'{arrived.name} (new)'
-    drift = compare(replace(merge(new.profiles), metadata={'batch': name}), history.profiles, alpha=alpha)
+    whole, rules = replace(merge(new.profiles), metadata={'batch': name}), DriftRules(alpha)
+    drift = compare(whole, history.profiles, rules=rules)
     began, notes = onsets(drift, new, history), tuple(notes_on(new, history, drift, every=every))
     spans = [
         ('history', f'{past.name}{f", {history.span}" * bool(time)}'),

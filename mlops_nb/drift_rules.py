@@ -12,7 +12,7 @@ from typing import Any, Final
 from .core import Entry, Settings
 
 # %% auto #0
-__all__ = ['UNCHANGED', 'Rule', 'read_rule', 'DriftRules', 'drift_rules']
+__all__ = ['UNCHANGED', 'Rule', 'read_rule', 'DriftRules', 'budget', 'drift_rules']
 
 # %% ../nbs/lib/050_drift_rules.ipynb #ca998e37
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class DriftRules:
 
     false_alarms_per_batch: float = 0.01
     reference: str = 'all'  # as `season` reads it
-    ignore: tuple[str, ...] = ()  # columns and segments
+    ignore: tuple[str, ...] = ()  # columns, segments, and 'COLUMN in SEGMENT'
     base: Mapping[str, Entry] = field(default_factory=dict)  # of [drift]
     parts: Mapping[str, Mapping[str, Entry]] = field(default_factory=dict)  # of [drift NAME]
 
@@ -58,10 +58,18 @@ class DriftRules:
 
     def ignored(self, column: str, segment: str = '') -> bool:
         "Whether it does not count."
-        return column in self.ignore or (bool(segment) and segment in self.ignore)
+        names = {column, segment, f'{column} in {segment}'} if segment else {column}
+        return bool(names & {*self.ignore})
 
 
 UNCHANGED: Final = DriftRules()
+
+
+def budget(base: Mapping[str, Entry]) -> float:  # raises SettingsError
+    "How often a batch in which nothing changed may be called drifted, as [drift] says."
+    if 'false_alarms_per_batch' not in base:
+        return UNCHANGED.false_alarms_per_batch
+    return base['false_alarms_per_batch'].number('a number between 0 and 1', 1e-12, 1 - 1e-12)
 
 
 def drift_rules(settings: Settings) -> DriftRules:  # raises SettingsError
@@ -70,7 +78,7 @@ def drift_rules(settings: Settings) -> DriftRules:  # raises SettingsError
     parts = {name: keys for name, keys in settings.drift.items() if name}
     ignore = base['ignore'].names() if 'ignore' in base else ()
     reference = base['reference'].value if 'reference' in base else 'all'
-    rules = DriftRules(settings.alpha, reference, ignore, base, parts)
+    rules = DriftRules(budget(base), reference, ignore, base, parts)
     for name in ('', *parts):
         rules.rule(name)
     return rules

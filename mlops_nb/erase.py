@@ -18,13 +18,14 @@ import sqlalchemy as sa
 from . import selection
 from .artifact import to_parquet
 from .audit import append
+from .build import batch_profile
 from .clearing import Cleared, cleared, doubtful, entries_of, let_stand, staying
 from .compaction import all_parts, unname
 from .contract import Contract
 from .core import NotFoundError, StoreError, UsageError, allowed, choices, now, sha256, write_point
 from .data import contract_of, rows_of
 from .files import Kept
-from .profile import Profile, profile_table
+from .profile import get_profile, put_profile
 from .quarantine import Held
 from .remaining import remaining, sharing
 from mlops_nb.store import (
@@ -194,7 +195,7 @@ def _profiles(store: Store, dataset: str, batches: Iterable[str]) -> dict[str, s
     with store.read() as connection:
         digests = connection.scalars(sa.select(file.c.digest).where(file.c.kind == 'profile')).all()
     for digest in digests:
-        about = Profile.from_bytes(store.get(digest)).metadata
+        about = get_profile(store, digest).metadata
         if (
             about.get('dataset') == dataset
             and about.get('batch') in batches
@@ -206,11 +207,9 @@ def _profiles(store: Store, dataset: str, batches: Iterable[str]) -> dict[str, s
 
 def _anew(store: Store, row: sa.Row[Any], rows: pa.Table, contract: Contract | None) -> tuple[str, int, int]:
     "The SHA-256, bytes and rows of a batch's new profile."
-    personal = [column.name for column in contract.columns if column.personal] if contract else []
-    about = Profile.from_bytes(store.get(row.digest)).metadata
-    new = profile_table(rows, about, personal=personal, key=store.settings.profile_key.encode())
-    data = new.to_bytes()
-    return store.put(data), len(data), new.rows
+    about = get_profile(store, row.digest).metadata
+    new = batch_profile(rows, contract, about, key=store.settings.profile_key.encode())
+    return *put_profile(store, new), new.rows
 
 # %% ../nbs/lib/264_erase.ipynb #121f04a0
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@
 # %% ../nbs/lib/325_execute.ipynb #bac1bfb0
 from __future__ import annotations
 
-import gc
 import json
 import os
 import tempfile
@@ -19,6 +18,7 @@ from types import MappingProxyType
 from typing import Any, Final, Protocol
 
 from . import __version__
+from .collector import collector_paused, garbage_collected, made_to_stay
 from .core import NotFoundError, UsageError, now, suggest
 from mlops_nb.notebook import (
     Notebook,
@@ -38,8 +38,7 @@ from .widgets import saved
 __all__ = ['ERROR_TAG', 'NOT_RUN', 'Run', 'STYLE', 'LANGUAGE_INFO', 'ENGINES', 'NEEDED', 'Execution', 'is_tagged', 'fresh_cell',
            'as_json', 'prepared', 'Watch', 'Hold', 'run_cells', 'Recorder', 'mark_error', 'Job', 'in_process',
            'kernel_error', 'kernel_environment', 'admitted', 'kernel_name', 'refuse_kernel', 'make_client', 'in_kernel',
-           'with_values', 'refuse', 'finish', 'collector_paused', 'load_engine', 'run_job', 'garbage_collected',
-           'run_notebook']
+           'with_values', 'refuse', 'finish', 'load_engine', 'run_job', 'run_notebook']
 
 # %% ../nbs/lib/325_execute.ipynb #3be9dd46
 @dataclass(frozen=True)
@@ -419,24 +418,12 @@ def finish(
         write_notebook(content, output)
 
 # %% ../nbs/lib/325_execute.ipynb #84f433b1
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    "Nothing is looked for among the objects that are made meanwhile."
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
 NEEDED: Final = MappingProxyType({'in-process': 'mlops_nb.shell', 'kernel': 'nbclient'})
 
 
 def load_engine(engine: str) -> None:
     "Import what an engine needs."
-    with collector_paused():
+    with made_to_stay():
         import_module(NEEDED[engine])
 
 # %% ../nbs/lib/325_execute.ipynb #6b6db1c9
@@ -454,17 +441,6 @@ def run_job(job: Job, *, engine: str, progress: Callable[[int, int], None]) -> C
         job.ended(error)
     progress(total, total)
     return error
-
-# %% ../nbs/lib/325_execute.ipynb #e4aaea36
-@contextmanager
-def garbage_collected() -> Iterator[None]:
-    "What is made meanwhile and not used afterwards goes at once."
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.collect()
-        gc.unfreeze()
 
 # %% ../nbs/lib/325_execute.ipynb #6d89b247
 def run_notebook(

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256 as new_hash
 from pathlib import Path
+from typing import ClassVar
 
 from mlops_nb.core import (
     ConflictError,
@@ -179,6 +180,8 @@ class Folder:
 @dataclass(frozen=True)
 class Files(Folder):
     "A folder of files that are written once, under their SHA-256."
+
+    at_once: ClassVar[int] = 1  # how many are worth reading at the same time
 
     def put(self, data: bytes) -> str:
         "Keep bytes; their SHA-256. Raises StoreError."

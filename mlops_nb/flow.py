@@ -5,6 +5,7 @@
 # %% ../nbs/lib/510_flow.ipynb #fbfe04c0
 from __future__ import annotations  # noqa: F404
 
+import gc
 import os
 import sys
 import tempfile
@@ -13,30 +14,32 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from . import notebook as notebooks
+from .collector import made_to_stay
+from .core import MlopsError, NotFoundError, Settings, UsageError, load_settings, suggest
+from .execute import Execution, run_notebook
+from .exports import refuse_stale
+from .hold import Holder
 from .launch import GO_ON, HOLD, LOG_OUTPUT, prepare_environment
+from .step import Context, attached, code_cells, mentioned, read_context, write_context
 
 prepare_environment()
 
-from metaflow import (
-    FlowSpec as FlowSpec,
-    Parameter,
-    Run,
-    Step as MetaflowStep,
-    current,
-    namespace,
-    step as step,
-)
-from metaflow.exception import MetaflowException, MetaflowNotFound
-from metaflow.packaging_sys import ContentType
-from metaflow.user_decorators.user_step_decorator import StepMutator, UserStepDecorator
+with made_to_stay():
+    from metaflow import (
+        FlowSpec as FlowSpec,
+        Parameter,
+        Run,
+        Step as MetaflowStep,
+        current,
+        namespace,
+        step as step,
+    )
+    from metaflow.exception import MetaflowException, MetaflowNotFound
+    from metaflow.packaging_sys import ContentType
+    from metaflow.user_decorators.user_step_decorator import StepMutator, UserStepDecorator
 
-from . import notebook as notebooks
-from .card import add_card, card_page, save_card
-from .core import MlopsError, NotFoundError, Settings, UsageError, load_settings, suggest
-from .execute import Execution, collector_paused, run_notebook
-from .exports import refuse_stale
-from .hold import Holder
-from .step import Context, attached, code_cells, mentioned, read_context, write_context
+    from mlops_nb.card import add_card, card_page, save_card
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -300,7 +303,7 @@ def run_witnesses(
 # %% ../nbs/lib/510_flow.ipynb #fa21075c
 def perform(decorator: notebook, step_name: str, flow: FlowSpec, inputs: Any) -> None:
     "Run a decorated step's notebook and set what it saved on the flow."
-    with collector_paused():
+    with made_to_stay():
         from mlops_nb.store import open_store
 
         settings = load_settings()
@@ -310,18 +313,19 @@ def perform(decorator: notebook, step_name: str, flow: FlowSpec, inputs: Any) ->
         artifacts = FlowArtifacts(flow, inputs)
         values = filled(source, artifacts, mapping=decorator.mapping)
     before = [getattr(place, 'metrics', {}) for place in reversed(artifacts.places)]
-    context = Context(settings, f'{flow.name}/{current.run_id}', step_name, artifacts)
+    context = Context(settings, f'{flow.name}/{current.run_id}', step_name, artifacts, store=store)
     execution = run_step(source, context, values=values)
     for name, value in context.saved.items():
         setattr(flow, name, value)
     flow.rules_hash = settings.rules_hash
     flow.metrics = {k: v for metrics in [*before, context.metrics] for k, v in metrics.items()}
-    with collector_paused():
+    with made_to_stay():
         executed = execution.to_bytes()
         flow.executed_notebook = keep_notebooks(store, context.run, notebook=source, executed=executed)
         flow.audit_head = noted_head(store)
         title, go_on = f'{current.pathspec}: {source.path.name}', os.environ.get(GO_ON, '')
         save_card(flow, card_page(execution, title, go_on=go_on))
+        gc.freeze()  # what is there now is there to the end of this process, which need not look at it again
     if execution.error:
         raise StepFailed(
             f'{execution.error}\nThe executed notebook is kept: mlops-nb runs show {context.run}'

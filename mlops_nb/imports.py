@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from .build import batch_profile
 from .contract import Contract, as_table, enforce
 from .core import ContractError, NotFoundError, UsageError, sha256, sha256_file
 from .data import Version, check_name, commit
 from .kinds import TYPES, plain_values, type_of
 from .lineage import link
-from .profile import profile_table, save_profile
+from .profile import save_profile
 from .quarantine import guarded
 from .store import Store
 from .stream import blocks
@@ -175,9 +176,8 @@ def _commit(
 ) -> Version:
     "One part: committed, profiled, and linked with where it came from."
     version = commit(store, dataset, rows, batch=batch, contract=contract, **about)
-    hidden = [column.name for column in contract.columns if column.personal] if contract else ()
     told, key = {'dataset': dataset, 'batch': batch}, store.settings.profile_key.encode()
-    save_profile(store, profile_table(rows, told, personal=hidden, key=key), dataset=dataset, batch=batch)
+    save_profile(store, batch_profile(rows, contract, told, key=key), dataset=dataset, batch=batch)
     if source:
         with store.begin() as connection:
             link(connection, f'dataset:{version}', f'source:{source}', 'imported from')

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['SKOPS', 'Format', 'trusted_types', 'find_format', 'ModelVersion', 'check_registered', 'read_model', 'from_row',
-           'find_version', 'model_name', 'parse_spec', 'load_version', 'versions']
+__all__ = ['SKOPS', 'Format', 'trusted_types', 'find_format', 'Registered', 'ModelVersion', 'check_registered', 'read_model',
+           'from_row', 'find_version', 'model_name', 'parse_spec', 'load_version', 'versions']
 
 # %% ../nbs/lib/440_models.ipynb #dc162065
 class Format(Protocol):
@@ -66,10 +66,10 @@ def find_format(
     made: Format = found()
     return made
 
-# %% ../nbs/lib/440_models.ipynb #2e8615a4
+# %% ../nbs/lib/440_models.ipynb #fa2e059e
 @dataclass(frozen=True)
-class ModelVersion:
-    "One numbered state of a model."
+class Registered:
+    "What the catalogue says of a version of a model."
 
     model: str  # 'late'
     version: int  # 1, 2, 3 …
@@ -81,12 +81,18 @@ class ModelVersion:
     created_at: datetime
     created_by: str
     environment: Mapping[str, str]  # versions of what it was made with
-    store: Store = field(repr=False, compare=False)
-    record: str = ''  # SHA-256 of its record; '' for versions from before there were any
-    card: str = ''  # SHA-256 of its model card
 
     def __str__(self) -> str:
         return f'{self.model}@{self.version}'
+
+# %% ../nbs/lib/440_models.ipynb #2e8615a4
+@dataclass(frozen=True)
+class ModelVersion(Registered):
+    "One numbered state of a model, and what is kept of it in the store."
+
+    store: Store = field(repr=False, compare=False)
+    record: str = ''  # SHA-256 of its record; '' for versions from before there were any
+    card: str = ''  # SHA-256 of its model card
 
     def estimator(self) -> Any:
         "The fitted model, its bytes checked; raises StoreError, CorruptError, RefusedError."
@@ -94,19 +100,28 @@ class ModelVersion:
 
     def about(self) -> Mapping[str, Any]:
         "Its record; empty for versions from before there were any."
-        return dict(json.loads(self.store.get(self.record))) if self.record else {}
+        found: Mapping[str, Any] = json.loads(self.store.get(self.record)) if self.record else {}
+        return found
 
     def takes(self) -> Signature | None:
         "The columns that it takes; None: nobody has shown it any rows when it was registered."
-        return read_signature(kept) if (kept := self.about().get('signature')) else None
+        kept = self.about().get('signature')
+        return read_signature(kept) if kept else None
+
+    def importance(self) -> Mapping[str, float]:
+        "The share of each column in what matters to it; empty: nobody has said."
+        found: Mapping[str, float] = self.about().get('importance') or {}
+        return found
 
     def sample(self) -> pd.DataFrame | None:
         "Rows as it takes them, which are nobody's."
-        return from_arrow(from_parquet(self.store.get(sha))) if (sha := self.about().get('sample')) else None
+        kept = self.about().get('sample')
+        return from_arrow(from_parquet(self.store.get(kept))) if kept else None
 
     def inputs(self, rows: pd.DataFrame) -> pd.DataFrame:
         "Rows as it takes them, other columns left out; raises ContractError that names what does not fit."
-        return signature.fit(rows) if (signature := self.takes()) else rows
+        signature = self.takes()
+        return signature.fit(rows) if signature else rows
 
 # %% ../nbs/lib/440_models.ipynb #dcddd6ea
 def check_registered(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from .core import UsageError
+from .core import UsageError, canonical_json, sha256
 
 MARK: Final = '::'  # between a column and what a profile keeps beside it
 MOST_EDGES: Final = 25  # 26 × 26 cells fit into the frequent values
@@ -38,4 +38,5 @@ class Pair:
     @property
     def name(self) -> str:
         "What its companion is called; edges that differ make another name."
-        return f'{self.first}×{self.second}{MARK}pair'
+        grid = sha256(canonical_json(self.edges).encode())[:8]
+        return f'{self.first}×{self.second}{MARK}pair {grid}'

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['FAILED', 'ONE_OF', 'Profile', 'arrays_of', 'profile_table', 'merge', 'panels', 'Overview', 'plot_trend', 'by_whylogs',
-           'save_profile', 'list_profiles', 'load_profile']
+           'put_profile', 'get_profile', 'save_profile', 'list_profiles', 'load_profile']
 
 # %% ../nbs/lib/204_profile.ipynb #41d2c04a
 @dataclass(frozen=True, eq=False)
@@ -380,6 +381,21 @@ def by_whylogs(
     found = Profile.from_bytes(stock.view().serialize()).columns['column']
     return ColumnProfile(str(series.name), found.components)
 
+# %% ../nbs/lib/204_profile.ipynb #f4484393
+def put_profile(store: Store, profile: Profile) -> tuple[str, int]:  # raises StoreError
+    "Put a profile into the store; its file's SHA-256 and bytes. Nothing names it yet."
+    data = zlib.compress(profile.to_bytes(), 1)
+    return store.put(data), len(data)
+
+
+def get_profile(
+    store: Store,
+    digest: str,  # of a file that holds a profile, deflated or not
+) -> Profile:  # raises StoreError, CorruptError
+    "A profile in the store."
+    data = store.get(digest)
+    return Profile.from_bytes(data if data.startswith(b'WHY') else zlib.decompress(data))
+
 # %% ../nbs/lib/204_profile.ipynb #4f097df9
 def save_profile(
     store: Store,
@@ -395,11 +411,10 @@ def save_profile(
     from mlops_nb.core import now
     from mlops_nb.store import name_file, profile as saved
 
-    data = profile.to_bytes()
-    digest = store.put(data)
+    digest, size = put_profile(store, profile)
     key = {'dataset': dataset, 'batch': batch, 'role': role, 'model': model}
     with store.begin() as connection:
-        name_file(connection, digest, kind='profile', bytes=len(data))
+        name_file(connection, digest, kind='profile', bytes=size)
         same = [saved.c[name] == value for name, value in key.items()]
         before = connection.execute(saved.select().where(*same)).mappings().one_or_none()
         values = {'digest': digest, 'version': version, 'rows': profile.rows}
@@ -445,4 +460,4 @@ def load_profile(
     if batch not in kept:
         whose = f'{dataset}, {role}' + (f' of {model}' if model else '')
         raise NotFoundError(f'found no profile of batch {batch!r} ({whose}); {choices(batch, sorted(kept))}')
-    return Profile.from_bytes(store.get(kept[batch]))
+    return get_profile(store, kept[batch])

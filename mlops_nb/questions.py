@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['EMPTY', 'TINY', 'batch_name', 'Line', 'is_countable', 'kind_of', 'outside', 'unheard_of', 'Shares', 'shares_of',
-           'Evidence', 'varied', 'gather', 'many_values', 'standardised', 'grids_of', 'gather_pair', 'raked', 'coarse',
-           'gather_together', 'questions', 'silence', 'score_spread']
+           'Evidence', 'varied', 'gather', 'many_values', 'standardised', 'with_columns', 'grids_of', 'gather_pair',
+           'raked', 'coarse', 'gather_together', 'questions', 'silence', 'score_spread']
 
 # %% ../nbs/lib/266_questions.ipynb #4ae9d098
 def batch_name(
@@ -117,6 +117,7 @@ class Shares:
     later: Floats
     places: tuple[Floats, Floats]
     words: str  # 'missing'
+    what: str = 'missing'  # as in `Finding`
 
     def change(self) -> str:
         "From what to what it went."
@@ -141,6 +142,7 @@ def shares_of(
     ],  # (rows that have it, rows) of the reference, then of the later ones
     places: tuple[Floats, Floats],
     words: str,
+    what: str = 'missing',  # as in `Finding`
 ) -> Shares | None:  # None: nothing to ask
     "A figure of every batch that has rows."
     here, there = places
@@ -150,7 +152,7 @@ def shares_of(
     if not seen[-1] or not seen[~is_later].any():
         return None
     parts = [seen & ~is_later, seen & is_later]
-    return Shares(found[parts[0]], found[parts[1]], (at[parts[0]], at[parts[1]]), words)
+    return Shares(found[parts[0]], found[parts[1]], (at[parts[0]], at[parts[1]]), words, what)
 
 # %% ../nbs/lib/266_questions.ipynb #f4f5247e
 @dataclass(frozen=True, eq=False)
@@ -246,7 +248,7 @@ def many_values(evidence: Evidence, reference: Sequence[ColumnProfile], here: Fl
         pairs = [new_values(one, rest) for one, rest in zip(reference, others, strict=True)]
         everything = merge_distinct([others[0], others[-1]])
         pairs, places = [*pairs, new_values(now, everything)], (here, line.places[1][-1:])
-        figure = shares_of(pairs, places, 'share of new values')
+        figure = shares_of(pairs, places, 'share of new values', 'unseen')
         evidence = replace(evidence, shares=(*evidence.shares, *([figure] if figure else [])))
     beside = [_buckets(p, name) for p in (*line.reference, *line.later)]
     ours = [one for one, p in zip(beside, line.reference, strict=False) if name in p.columns]
@@ -280,16 +282,32 @@ def standardised(
     return np.asarray(held @ (grid / np.maximum(rows, 1.0)[:, None]) * worth)
 
 
+def with_columns(
+    line: Line,
+    columns: Set[str],
+) -> Line | None:  # None: the batch, or all of the reference, has them not
+    "The batches that have some columns; a pair that is cut otherwise, by another contract, is another one."
+    here, there = ([columns <= p.columns.keys() for p in side] for side in (line.reference, line.later))
+    if not any(here) or not there[-1]:
+        return None
+    if all(here) and all(there):
+        return line
+    sides = [tuple(p for p, has in zip(*side, strict=True) if has) for side in (
+        (line.reference, here), (line.later, there),
+    )]  # fmt: skip
+    places = line.places[0][np.array(here)], line.places[1][np.array(there)]
+    return Line(sides[0], sides[1], places, line.segment)
+
+
 def grids_of(
     name: str,  # of the companion of a pair
     line: Line,
-) -> Floats | None:  # batches × places of the first × places of the second; None: a batch has it not
+) -> tuple[Line, Floats] | None:  # the batches that have it; × places of the first × places of the second
     "The grids of all batches."
-    columns = {name, *name.partition(MARK)[0].split('×')}
-    everyone = [*line.reference, *line.later]
-    if not all(columns <= p.columns.keys() for p in everyone):
+    known = with_columns(line, {name, *name.partition(MARK)[0].split('×')})
+    if known is None:
         return None
-    return np.array([association(p.columns[name])[0] for p in everyone])
+    return known, np.array([association(p.columns[name])[0] for p in (*known.reference, *known.later)])
 
 # %% ../nbs/lib/266_questions.ipynb #7e11a001
 def gather_pair(
@@ -298,8 +316,9 @@ def gather_pair(
 ) -> Evidence | None:  # None: not in every reference batch, or not in the batch
     "Look at a column given another one."
     first, _, second = name.partition(MARK)[0].partition('×')
-    if (grids := grids_of(name, line)) is None:
+    if (known := grids_of(name, line)) is None:
         return None
+    line, grids = known
     everyone = [*line.reference, *line.later]
     total = grids[: len(line.reference)].sum(axis=(0, 2))
     counts = np.array([standardised(grid, total / max(1.0, total.sum())) for grid in grids])
@@ -354,8 +373,9 @@ def gather_together(
     line: Line,
 ) -> Evidence | None:  # None: not in every batch, or a side that never changes
     "Look at how two columns go together, whatever each of them does."
-    if (grids := grids_of(name, line)) is None:
+    if (known := grids_of(name, line)) is None:
         return None
+    line, grids = known
     first, _, second = name.partition(MARK)[0].partition('×')
     cut = len(line.reference)
     total = grids[:cut].sum(axis=0)
@@ -392,8 +412,9 @@ def questions(
         tests.append(Test(p, evidence.compared.change, batches=size, upwards=evidence.compared.upwards))
     for figure in evidence.shares:
         p, size = figure.p()
-        what = 'unseen' if figure.words.startswith('share of new') else 'missing'
-        tests.append(Test(p, change := figure.change(), what, batches=size, upwards=' rose ' in change))
+        tests.append(
+            Test(p, change := figure.change(), figure.what, batches=size, upwards=' rose ' in change)
+        )
     return tests
 
 # %% ../nbs/lib/266_questions.ipynb #abcb127e

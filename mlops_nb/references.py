@@ -20,7 +20,7 @@ from .core import ConflictError, NotFoundError, UsageError, choices, now
 from .data import check_name
 from .imports import Query
 from .lineage import link
-from .profile import Profile
+from .profile import Profile, get_profile, put_profile
 from .store import Store, name_file, reference
 from .stream import as_table as whole
 
@@ -128,8 +128,7 @@ def refer(
     "Keep what tells rows elsewhere from others; the same rows are the same version."
     snapshot, seen = _snapshot(kind, place, options), Seen()
     made = profile_of(seen.passed(snapshot.read()), {'dataset': check_name(name, 'reference')})
-    identity, data = snapshot.identity or seen.identity, made.to_bytes()
-    digest = store.put(data)
+    identity, (digest, size) = snapshot.identity or seen.identity, put_profile(store, made)
     with store.begin() as connection:
         query = sa.select(reference).where(reference.c.name == name).order_by(reference.c.version.desc())
         last = connection.execute(query).first()
@@ -139,7 +138,7 @@ def refer(
             dict(snapshot.options),
         ):
             return _reference(last)
-        name_file(connection, digest, kind='profile', bytes=len(data))
+        name_file(connection, digest, kind='profile', bytes=size)
         values = {'name': name, 'version': last.version + 1 if last else 1, 'kind': kind, 'place': place}
         values |= {
             'identity': identity,
@@ -183,4 +182,4 @@ def read_reference(
 
 def reference_profile(store: Store, spec: str) -> Profile:  # raises NotFoundError
     "The profile of the rows as they were."
-    return Profile.from_bytes(store.get(find_reference(store, spec).profile))
+    return get_profile(store, find_reference(store, spec).profile)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['FORMAT', 'environment', 'lock', 'numbers', 'data_facts', 'observed', 'written', 'of_run', 'register']
+__all__ = ['FORMAT', 'environment', 'lock', 'numbers', 'shares_of', 'data_facts', 'observed', 'written', 'of_run', 'register']
 
 # %% ../nbs/lib/450_registration.ipynb #34d91d6d
 def environment() -> dict[str, str]:
@@ -68,6 +68,13 @@ def numbers(
                 f'the metric {name} is {value}; expected a number. Leave out what was not measured'
             )
     return plain
+
+
+def shares_of(importance: Mapping[str, float]) -> dict[str, float]:  # that add up to 1; raises UsageError
+    "How much each column matters, of all: what matters less than nothing does not matter."
+    worth = {name: max(value, 0.0) for name, value in numbers(importance).items()}
+    total = math.fsum(worth.values())
+    return {name: value / total for name, value in worth.items()} if total else {}
 
 # %% ../nbs/lib/450_registration.ipynb #7c03174c
 def data_facts(
@@ -212,6 +219,8 @@ def register(
     intervals: Mapping[str, tuple[float, float]] | None = None,  # of metrics: 95 %
     tables: Mapping[str, pd.DataFrame] | None = None,  # title: slices, groups … for the model card
     format: str = SKOPS,  # or a class of the project's package: 'flights.formats.Onnx'
+    importance: Mapping[str, float]
+    | None = None,  # of each column, such as `estimates.importance_of` gives: what drift is weighed by
 ) -> ModelVersion:  # raises UsageError, RefusedError, StoreError
     "Keep a model as the next version; a run that has registered it already gets that version."
     with store.read() as connection:
@@ -224,6 +233,7 @@ def register(
         'metrics': numbers(metrics), 'gates': list(map(plain, gates)), 'data': data_facts(store, datasets),
         'intervals': {name: list(map(float, ends)) for name, ends in (intervals or {}).items()},
         'tables': {title: table_rows(frame) for title, frame in (tables or {}).items()}, 'run': run,
+        'importance': shares_of(importance or {}),
     }  # fmt: skip
     files = _put_files(store, data, sample)
     record = _record(store, model, files, said)

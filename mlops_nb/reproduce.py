@@ -35,10 +35,12 @@ from mlops_nb.store import (
     name_file,
     open_store,
     profile,
+    reference,
 )
 
 # %% auto #0
-__all__ = ['PREDICT', 'Reproduction', 'changed_packages', 'used_by', 'copy_datasets', 'flow_of', 'options', 'reproduce']
+__all__ = ['PREDICT', 'Reproduction', 'changed_packages', 'used_by', 'copy_datasets', 'copy_references', 'flow_of', 'options',
+           'reproduce']
 
 # %% ../nbs/lib/535_reproduce.ipynb #84aabb83
 @dataclass(frozen=True)
@@ -99,13 +101,15 @@ def changed_packages(
 def used_by(
     store: Store,
     run: str,  # 'TrainFlow/12'
-) -> list[tuple[str, int]]:  # dataset and version
-    "The dataset versions that a run used."
+    *,
+    kind: str = 'dataset',  # or 'reference'
+) -> list[tuple[str, int]]:  # name and version
+    "The versions of datasets, or of references, that a run used."
     query = sa.select(edge.c.target).where(edge.c.source == f'run:{run}', edge.c.relation == 'used')
     with store.read() as connection:
-        names = [str(name) for name in connection.scalars(query) if name.startswith('dataset:')]
-    found = (name.removeprefix('dataset:').rpartition('@') for name in sorted(names))
-    return [(dataset, int(version)) for dataset, _, version in found]
+        names = [str(name) for name in connection.scalars(query) if name.startswith(f'{kind}:')]
+    found = (name.removeprefix(f'{kind}:').rpartition('@') for name in sorted(names))
+    return [(name, int(version)) for name, _, version in found]
 
 # %% ../nbs/lib/535_reproduce.ipynb #07d80689
 def _copy_rows(source: Store, target: Store, table: sa.Table, where: sa.ColumnElement[bool]) -> None:
@@ -143,6 +147,17 @@ def copy_datasets(
         )
         _copy_rows(source, target, dataset_part, sa.and_(parts.dataset == dataset, sa.or_(*stood)))
         _copy_rows(source, target, profile, profile.c.dataset == dataset)
+
+# %% ../nbs/lib/535_reproduce.ipynb #ff5a711c
+def copy_references(
+    source: Store,
+    target: Store,  # without these versions
+    versions: Sequence[tuple[str, int]],  # of `used_by`
+) -> None:  # raises StoreError, CorruptError
+    "Give another store some references, with their numbers and profiles; the rows stay where they are."
+    for name, version in versions:
+        here = sa.and_(reference.c.name == name, reference.c.version == version)
+        _copy_rows(source, target, reference, here)
 
 # %% ../nbs/lib/535_reproduce.ipynb #82d084d3
 def flow_of(
@@ -203,6 +218,7 @@ def _prepare(version: ModelVersion, folder: Path) -> Store:
     )
     store = open_store(settings)
     copy_datasets(version.store, store, used_by(version.store, version.run))
+    copy_references(version.store, store, used_by(version.store, version.run, kind='reference'))
     return store
 
 # %% ../nbs/lib/535_reproduce.ipynb #e07e3c2a

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,8 @@ import sqlalchemy as sa
 
 # %% auto #0
 __all__ = ['DECISIONS', 'END', 'commands', 'report_html', 'file_name', 'Report', 'find_report', 'load_report', 'report',
-           'reference_batches', 'reference_profiles', 'recent_profiles', 'expected_performance']
+           'reference_batches', 'stands', 'reference_profiles', 'recent_profiles', 'prediction_profiles',
+           'expected_performance', 'importance']
 
 # %% ../nbs/lib/515_review.ipynb #79a52e7d
 from .alarm import tell
@@ -41,6 +42,7 @@ from mlops_nb.decision import (
 from .drift_page import Command, drift_html, fragment
 from .drift_rules import drift_rules
 from .lineage import link
+from .models import load_version
 from .page import render
 from .questions import batch_name
 from .season import check_choice, choose_reference
@@ -283,6 +285,20 @@ def reference_batches(
         return tuple(batch for batch in batches_of(connection, model.dataset) if batch in chosen)
 
 # %% ../nbs/lib/515_review.ipynb #caa86a46
+def stands(
+    column: str,  # or a companion, as a profile has it
+    parts: Sequence[str] | None,  # that were accepted: columns, segments, 'SECOND given FIRST'; none: all
+) -> bool:
+    "Whether a column of a profile stands for normal."
+    main, mark, beside = column.partition(MARK)
+    first, _, second = main.partition('×')
+    names = {column, main, f'{second} given {first}', f'{first} with {second}'}
+    if mark and beside.startswith('in '):
+        names |= {beside.removeprefix('in '), f'{main} {beside}'}
+    needed = {name for part in parts or () for name in re.split(' given | with ', part)}  # by a pair
+    return not parts or bool(names & {*parts}) or main in needed
+
+# %% ../nbs/lib/515_review.ipynb #54dc4aef
 def reference_profiles(
     store: Store,
     model: ModelSettings,
@@ -299,7 +315,7 @@ def reference_profiles(
         names = choose_reference(batch, names, drift_rules(store.settings).reference)
     for name in names:
         whole, parts = load_profile(store, dataset=model.dataset, batch=name), normal.get(name)
-        columns = {column: one for column, one in whole.columns.items() if not parts or column in parts}
+        columns = {column: one for column, one in whole.columns.items() if stands(column, parts)}
         found.append(replace(whole, columns=columns, metadata={**whole.metadata, 'batch': name}))
     return found
 
@@ -329,6 +345,28 @@ def recent_profiles(
     ]
 
 # %% ../nbs/lib/515_review.ipynb #b4d0c1b1
+def prediction_profiles(
+    store: Store,
+    model: ModelSettings,
+    *,
+    batch: str,
+) -> list[Profile]:  # in the order of their batches, this one's last; none where it is not scored
+    "What the model's version said of a batch, and of those before."
+    from mlops_nb.profile import get_profile
+
+    row = profile.c
+    of = row.dataset == model.dataset, row.role == 'prediction', row.model == model.name, row.batch <= batch
+    with store.read() as connection:
+        kept = connection.execute(sa.select(row.batch, row.digest).where(*of).order_by(row.batch)).all()
+        bad = _bad_batches(connection, model) - {batch}
+    if not kept or kept[-1].batch != batch:
+        return []
+    wholes = {name: get_profile(store, digest) for name, digest in kept if name not in bad}
+    named = [replace(one, metadata={**one.metadata, 'batch': name}) for name, one in wholes.items()]
+    version = named[-1].metadata.get('model')
+    return [one for one in named if one.metadata.get('model') == version]
+
+# %% ../nbs/lib/515_review.ipynb #650746fd
 def expected_performance(
     store: Store,
     model: ModelSettings,
@@ -338,16 +376,17 @@ def expected_performance(
 ) -> tuple[Estimate, ...]:  # none where it is not scored, or fewer than two batches before it have labels
     "The metrics that the scores of a batch promise."
     from mlops_nb.estimates import estimates
-    from mlops_nb.profile import Profile
 
-    row = profile.c
-    of = row.dataset == model.dataset, row.role == 'prediction', row.model == model.name, row.batch <= batch
+    found, label = prediction_profiles(store, model, batch=batch), f'{model.score}{MARK}label=1'
+    known = [one for one in found[:-1] if label in one.columns]
+    return estimates(found[-1], model.score, known, threshold=threshold) if len(known) > 1 else ()
+
+# %% ../nbs/lib/515_review.ipynb #510df561
+def importance(
+    store: Store,
+    model: str,  # 'late'
+) -> Mapping[str, float]:  # share of each column; empty: nobody has said, or there is no champion
+    "What matters to the champion, as it was said when it was registered."
     with store.read() as connection:
-        kept = connection.execute(sa.select(row.batch, row.digest).where(*of).order_by(row.batch)).all()
-        bad = _bad_batches(connection, model)
-    found = {name: Profile.from_bytes(store.get(digest)) for name, digest in kept if name not in bad}
-    if (scored := found.pop(batch, None)) is None:
-        return ()
-    label, version = f'{model.score}{MARK}label=1', scored.metadata.get('model')
-    known = [p for p in found.values() if label in p.columns and p.metadata.get('model') == version]
-    return estimates(scored, model.score, known, threshold=threshold) if len(known) > 1 else ()
+        has_champion = get_alias(connection, 'model', model, 'champion') is not None
+    return load_version(store, f'{model}@champion').importance() if has_champion else {}

@@ -85,7 +85,7 @@ def keep_statistics(connection: sa.Connection, digest: str, columns: Mapping[str
         connection.scalar(sa.select(part_statistics.c.digest).where(part_statistics.c.digest == digest))
         is None
     ):
-        connection.execute(part_statistics.insert().values(digest=digest, columns=columns))
+        connection.execute(part_statistics.insert(), {'digest': digest, 'columns': columns})
 
 
 def read_statistics(connection: sa.Connection, digests: Iterable[str]) -> dict[str, dict[str, list[Any]]]:

@@ -222,8 +222,9 @@ def frequent_of(
         return _largest(tally, 0, tally.total())
     place = len(counts) - ITEMS - 1
     cut = int(np.partition(counts, place)[place]) if place >= 0 else 0
-    above = sorted(zip((cut - counts).tolist(), names, strict=True))
-    return Frequent({name: -less for less, name in above if less < 0}, cut, int(counts.sum()))
+    above = dict(zip(names, (cut - counts).tolist(), strict=True))
+    order = sorted(sorted(above), key=above.__getitem__)  # a sort of texts, then of numbers: no tuples
+    return Frequent({name: -above[name] for name in order if above[name] < 0}, cut, int(counts.sum()))
 
 # %% ../nbs/lib/135_sketch.ipynb #94ac1cca
 def merge_frequent(sketches: Sequence[Frequent]) -> Frequent:

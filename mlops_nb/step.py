@@ -49,6 +49,7 @@ class Context:
     artifacts: Mapping[str, Any] = field(default_factory=dict)  # what the steps before saved, by name
     saved: MutableMapping[str, Any] = field(default_factory=dict)  # what this step saves
     metrics: MutableMapping[str, float] = field(default_factory=dict)  # what this step logs
+    store: Store | None = None  # the project's, where it is open
 
 # %% ../nbs/lib/330_step.ipynb #ae2caa2e
 @dataclass(frozen=True)
@@ -218,7 +219,7 @@ class Step:
         if self._store is None:
             from mlops_nb.store import open_store
 
-            self._store = open_store(self.settings)
+            self._store = self.context.store or open_store(self.settings)
         return self._store
 
     @property

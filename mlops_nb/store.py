@@ -383,7 +383,8 @@ def name_file(
     here = file.c.digest == digest
     found = connection.scalar(sa.select(file.c.kind).where(here))
     if found is None:
-        connection.execute(file.insert().values(digest=digest, kind=kind, bytes=bytes, created_at=now()))
+        row = {'digest': digest, 'kind': kind, 'bytes': bytes, 'created_at': now()}
+        connection.execute(file.insert(), row)
     elif found in ('part', 'quarantine') and kind != 'part':  # which those are, the catalogue says elsewhere
         connection.execute(sa.update(file).where(here).values(kind=kind))
 

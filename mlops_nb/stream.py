@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 
@@ -16,8 +18,8 @@ from .core import NotFoundError, UsageError
 from .tables import read_file
 
 # %% auto #0
-__all__ = ['LARGE', 'CELLS', 'LEAST_ROWS', 'from_cursor', 'csv_types', 'from_arrow', 'from_file', 'pieces', 'block_rows',
-           'joined', 'as_table', 'same_kind', 'blocks']
+__all__ = ['LARGE', 'CELLS', 'LEAST_ROWS', 'Item', 'Made', 'from_cursor', 'csv_types', 'from_arrow', 'from_file', 'pieces',
+           'block_rows', 'joined', 'as_table', 'same_kind', 'blocks', 'ahead']
 
 # %% ../nbs/lib/200_stream.ipynb #8274b733
 def from_cursor(
@@ -186,3 +188,18 @@ def blocks(
             held = [rest] if total > full else []
     if held:
         yield joined(held)
+
+# %% ../nbs/lib/200_stream.ipynb #2185c756
+Item = TypeVar('Item')
+Made = TypeVar('Made')
+
+
+def ahead(work: Callable[[Item], Made], items: Iterable[Item], *, threads: int) -> Iterator[Made]:
+    "What comes of each item, in their order; the next ones are worked on while one is used."
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque[Future[Made]] = deque()
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        yield from (waiting.popleft().result() for _ in range(len(waiting)))

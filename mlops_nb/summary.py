@@ -104,12 +104,13 @@ def markdown(
         f'- **{one.question}** {as_text(one.words)}' + (f' ({as_text(one.more, 300)})' if one.more else '')
         for one in glance(drift)
     ]
-    changed = [one for one in drift.columns if one.verdict in ('drift', 'watch')]
+    changed = [(one.column, one) for one in drift.columns if one.verdict in ('drift', 'watch')]
+    changed += [(f'{one.column.column} in {one.segment}', one.column) for one in drift.segments]
     if changed:
         lines += ['', '| column | verdict | what changed | missing |', '|---|---|---|---|']
-    for one in changed[:most]:
+    for name, one in changed[:most]:
         lines.append(
-            f'| {as_text(one.column, 60)} | {mark(one)} | {as_text(one.reason)} '
+            f'| {as_text(name, 60)} | {mark(one)} | {as_text(one.reason)} '
             f'| {as_text(missing_words(one) or "–")} |'
         )
     if len(changed) > most:

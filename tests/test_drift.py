@@ -301,25 +301,24 @@ def test_unchanged_batches_stay_silent_however_many_are_judged_together() -> Non
 
 
 def test_a_shift_in_one_segment_is_found_and_named_while_the_whole_is_silent() -> None:
-    from mlops_nb.build import Wanted, profile as build, segments
+    from mlops_nb.build import profile as build
 
     rng = np.random.default_rng(10)
 
-    def week(name: str, lift: float = 1.0) -> tuple[Profile, list[Profile]]:
+    def week(name: str, lift: float = 1.0) -> Profile:
         city = rng.choice(['Rome', 'Oslo', 'Bern'], 6000, p=[0.5, 0.45, 0.05])
         table = pa.table(
             {'fare': rng.exponential(20, 6000) * np.where(city == 'Bern', lift, 1), 'city': city}
         )
-        about = {'batch': name}
-        return build(table, about), [*segments(table, 'city', wanted=Wanted(about)).parts.values()]
+        return build(table, {'batch': name}, segments_by=['city'])
 
-    weeks = [week(f'w{k}') for k in range(9)]
-    whole, parts = [p for p, _ in weeks], [part for _, own in weeks for part in own]
-    moved, own = week('w9', 3.0)
-    drift = compare(moved, whole, segments=[*parts, *own])
+    weeks, moved = [week(f'w{k}') for k in range(9)], week('w9', 3.0)
+    drift = compare(moved, weeks)
     assert ('city=Bern', 'fare') in {(s.segment, s.column.column) for s in drift.segments if s.column.drifted}
     assert drift.verdict == 'drift' and 'fare in city=Bern' in drift.sentence
-    assert compare(whole[-1], whole[:-1], segments=parts).verdict != 'drift'
+    assert compare(weeks[-1], weeks[:-1]).verdict != 'drift'
+    muted = compare(moved, weeks, ignore=['fare in city=Bern'])
+    assert muted.verdict != 'drift' and [s.column.muted for s in muted.segments] == [True]
 
 
 def test_a_pair_shows_what_both_columns_hide() -> None:
@@ -439,3 +438,55 @@ def test_a_batch_is_at_no_distance_from_a_reference_of_itself(many: int, seed: i
     x, y = rng.normal(size=100), rng.choice(['a', 'b'], 100)
     drift = compare(profile('now', x=x, y=y), [profile(f'b{k}', x=x, y=y) for k in range(many)])
     assert drift.drifted == () and all((column.distance or 0) < 1e-6 for column in drift.columns)
+
+
+# --- bad input
+
+
+def test_a_million_values_never_seen_are_told_in_a_few_words_and_kept_in_little_room() -> None:
+    from mlops_nb.build import profile as build
+    from mlops_nb.review import report_html
+
+    def visits(name: str, ids: Any) -> Profile:
+        return build(
+            pa.table({'page': pa.array(ids).cast(pa.string()), 'x': np.arange(len(ids)) % 7}), {'batch': name}
+        )
+
+    known = [visits(f'w{k}', np.random.default_rng(k).integers(0, 40, 5_000)) for k in range(6)]
+    drift = compare(visits('w6', np.arange(1_000_000) + 10**9), known)
+    page = only(drift.columns, 'page')
+    assert page.drifted and len(page.reason) < 300 and drift.drifted == ('page',)
+    assert drift_from_json(drift.to_json()) == drift
+    assert len(drift.to_json()) < 50_000
+    assert len(report_html(drift, model='visits', dataset='visits')) < 100_000
+
+
+def test_a_batch_from_before_the_reference_is_compared_and_later_ones_are_no_evidence_of_it() -> None:
+    rng = np.random.default_rng(15)
+
+    def month(number: int, shift: float = 0.0) -> Profile:
+        return profile(f'2013-{number:02}', x=rng.normal(rng.normal(shift, 0.05), 1, 2000))
+
+    months = {number: month(number) for number in range(3, 13)}
+    reference = [months[number] for number in range(3, 10)]
+    late = [months[number] for number in range(10, 13)]  # came before it, and are of a later time
+    early = compare(month(1), reference, recent=late)
+    assert early.drifted == () and early.batches[0] == '2013-01'
+    moved = compare(month(2, shift=3.0), reference, recent=late)
+    assert moved.drifted == ('x',) and '2013-12' not in moved.batches
+    assert drift_from_json(moved.to_json()) == moved
+
+
+def test_profiles_under_another_contract_are_told_by_what_changed_in_it() -> None:
+    rng = np.random.default_rng(16)
+
+    def batch(name: str, **columns: Any) -> Profile:
+        table = pa.table({'x': rng.normal(size=400), **columns})
+        return profile_table(table, metadata={'batch': name, 'contract': '1' if name < 'b' else '2'})
+
+    old = [batch(f'a{k}', when=['2013-01-01'] * 400, fare=rng.exponential(size=400)) for k in range(6)]
+    new = batch('b', when=np.arange(400), tip=rng.exponential(size=400))
+    told = {one.column: one for one in compare(new, old).columns}
+    assert {name for name, one in told.items() if one.drifted} == {'when', 'fare', 'tip'}
+    assert [told[name].reason for name in ('fare', 'tip')] == ['the column is gone', 'a new column']
+    assert told['when'].reason == 'holds numbers, so far text only' and told['x'].verdict == 'stable'

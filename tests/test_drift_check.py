@@ -93,6 +93,35 @@ def test_values_where_none_has_ever_been_are_drift_however_much_normal_weeks_dif
     assert 'counter' not in found.drifted
 
 
+def test_parts_of_the_rows_and_pairs_are_compared_where_the_command_names_them(
+    check: Check, tmp_path: Path
+) -> None:
+    def tips(frame: pd.DataFrame, seed: int, more: float = 0.0) -> pd.DataFrame:
+        noise = np.random.default_rng(seed).normal(0, 1, len(frame))
+        return frame.assign(tip=frame['amount'] / 10 + noise + more)
+
+    desk = NORMAL['channel'] == 'desk'
+    dearer = NORMAL.assign(amount=NORMAL['amount'].where(~desk, NORMAL['amount'] * 3))
+    tips(HISTORY, 5).to_parquet(tmp_path / 'history.parquet')
+    tips(dearer, 6).to_parquet(tmp_path / 'dearer.parquet')
+    tips(NORMAL, 6, more=1.5).to_parquet(tmp_path / 'tipped.parquet')
+    time = '--time', 'created_at', '--every', 'week'
+    done = check('dearer.parquet', 'history.parquet', *time, '--segment', 'channel')
+    assert done.returncode == 1 and 'amount in channel=desk: moved up' in done.stdout, done.stderr
+    assert 'channel=desk' in (tmp_path / 'drift-dearer.html').read_text()
+    assert 'channel=web' not in done.stdout
+    done = check('tipped.parquet', 'history.parquet', *time, '--pair', 'amount,tip')
+    assert 'tip given amount: moved up where amount is as before' in done.stdout, done.stdout
+    for wrong, says in (
+        (('--segment', 'chanel'), "Did you mean 'channel'?"),
+        (('--segment', 'order_id'), 'expected category or number'),
+        (('--pair', 'amount'), 'expected two columns, such as'),
+        (('--pair', 'amount,channel'), 'for a pair'),
+    ):
+        done = check('tipped.parquet', 'history.parquet', *time, *wrong)
+        assert done.returncode == 2 and says in done.stderr and 'Traceback' not in done.stderr, done.stderr
+
+
 def test_the_report_says_since_when(tmp_path: Path) -> None:
     late = pd.concat([NORMAL, orders(13, 3, seed=4, factor=1.6)])
     report = drift.check(late, HISTORY, time='created_at', every='week')

@@ -13,15 +13,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlops_nb import data
+from mlops_nb import data, registry
 from mlops_nb.contract import enforce, read_contract
-from mlops_nb.core import load_settings, shipped
+from mlops_nb.core import ContractError, load_settings, shipped
 from mlops_nb.execute import Execution, run_notebook
 from mlops_nb.performance import classification
 from mlops_nb.profile import profile_table, save_profile
+from mlops_nb.quarantine import held, held_batches
 from mlops_nb.review import find_report
 from mlops_nb.step import Context, attached
-from mlops_nb.store import Store, open_store
+from mlops_nb.store import Store, move_alias, open_store
 
 
 @dataclass(frozen=True)
@@ -178,3 +179,54 @@ def test_a_month_is_compared_as_the_settings_say(project: Project, year: dict[in
     settings.write_text(before)
     assert metrics['drifted'] == 0
     assert find_report(project.store, 'late', '2013-08').drift.reference == tuple(names[1:6])
+
+
+def test_a_month_in_kilometres_is_refused_and_mended_only_with_a_reason(
+    project: Project, year: dict[int, pd.DataFrame]
+) -> None:
+    contract = read_contract(project.root / 'contracts' / 'flights.toml')
+    before = data.find(project.store, 'flights@latest')
+    kilometres = year[9].assign(distance=(year[9].distance * 1.609344).round().astype(int))
+    with pytest.raises(ContractError, match='distance: found values above 5000'):
+        data.commit(project.store, 'flights', kilometres, batch='2013-09', contract=contract)
+    number = int(held_batches(project.store)['number'].iloc[-1])
+    done, _ = project.run('mend', number=number)
+    done.check()
+    assert 'not released' in str(done.notebook['cells'][-1])
+    assert data.find(project.store, 'flights@latest') == before
+    done, metrics = project.run('mend', number=number, why='kilometres')
+    done.check()
+    kept = data.load(project.store, 'flights@latest').pandas(batches=['2013-09'])
+    assert metrics['rows'] == len(kept) and kept.distance.tolist() == year[9].distance.tolist()
+
+
+def test_a_month_with_another_fault_is_not_taken_for_one_in_kilometres(
+    project: Project, year: dict[int, pd.DataFrame]
+) -> None:
+    contract = read_contract(project.root / 'contracts' / 'flights.toml')
+    wrong = year[10].assign(distance=year[10].distance.where(year[10].dest != 'HNL', 9999))
+    with pytest.raises(ContractError):
+        data.commit(project.store, 'flights', wrong, batch='2013-10', contract=contract)
+    number = int(held_batches(project.store)['number'].iloc[-1])
+    done, _ = project.run('mend', number=number, why='kilometres')
+    assert done.error is not None and 'expected kilometres' in str(done.error)
+    assert held(project.store, number).status == 'held'
+
+
+def test_a_champion_that_knows_the_month_is_not_compared_on_it(
+    project: Project, predict: Callable[[pd.DataFrame], np.ndarray]
+) -> None:
+    from flights.features import ASIDE
+
+    project.run('features', month=6)[0].check()
+    project.run('train', iterations=3)[0].check()
+    first = registry.register(
+        project.store, 'late', project.load('model'), metrics={'roc_auc': 0.7}, gates=(),
+        datasets=[project.load('trained_on')], sample=project.load('rows').head(200).drop(columns=ASIDE),
+    )  # fmt: skip
+    with project.store.begin() as connection:
+        move_alias(connection, 'model', 'late', 'champion', first.version, revision=0)
+    done, _ = project.run('validate')
+    done.check()
+    told = str(done.notebook['cells'])
+    assert 'late@1 has learned from 2013-06' in told and 'not_worse cannot tell' in told

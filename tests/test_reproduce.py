@@ -14,6 +14,7 @@ from conftest import COMMAND, Run, cell, write_notebook
 from mlops_nb.audit import entries, verify
 from mlops_nb.core import UsageError, load_settings
 from mlops_nb.data import commit, versions as dataset_versions
+from mlops_nb.references import refer
 from mlops_nb.registry import load_version, register, versions
 from mlops_nb.reproduce import reproduce
 from mlops_nb.store import check, open_store
@@ -116,6 +117,31 @@ def test_a_version_made_again_predicts_identically_whatever_became_of_the_projec
     assert len(list((trained / '.metaflow' / 'TrainFlow').glob('[0-9]*'))) == 1, 'a run of ours'
     with pytest.raises(AssertionError):  # it needs what the project defines *now*
         assert load_version(store, 'late@1').estimator().predict(month(1)[['hour']]).any()
+
+
+def test_rows_that_stay_elsewhere_are_read_there_again_and_a_change_underneath_is_said(
+    tmp_path: Path, mlops: Run
+) -> None:
+    folder, url = tmp_path / 'project', f'sqlite:///{tmp_path}/warehouse.db'
+    folder.mkdir()
+    write_project(folder, '0')
+    load = "from mlops_nb.references import read_reference\n"
+    load += "rows = read_reference(step.store, 'delays@1', run=step.run).to_pandas()\n"
+    write_notebook(
+        folder / 'nbs' / 'features.ipynb', cell(SAY + load + "step.save(rows=rows, trained_on='delays@1')")
+    )
+    validate = VALIDATE.replace("datasets=[step.load('trained_on')], ", '')
+    write_notebook(folder / 'nbs' / 'validate.ipynb', cell(SAY + validate))
+    month(1).to_sql('delays', url, index=False)
+    refer(open_store(load_settings(folder)), 'delays', 'sql', url, sql='SELECT * FROM delays')
+    done = mlops('flow', 'train', 'run', '--trees', 7, folder=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    done = mlops('models', 'reproduce', 'late@1', '--json', folder=folder)
+    assert done.returncode == 0 and json.loads(done.stdout)['identical'], done.stdout + done.stderr
+    month(2).to_sql('delays', url, index=False, if_exists='append')
+    done = mlops('models', 'reproduce', 'late@1', folder=folder)
+    assert done.returncode == 1 and 'delays@1 has changed underneath: found 400 rows' in done.stderr
 
 
 def test_a_version_that_hangs_on_chance_is_said_to_differ_and_how_far(tmp_path: Path, mlops: Run) -> None:

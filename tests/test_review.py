@@ -457,9 +457,71 @@ def test_a_change_that_lasts_is_one_case_and_not_one_a_month(store: Store) -> No
     assert [one.state for one in cases(store, on=SOON)] == ['open']
     later(store, 11, shift=500, letters='ab')
     assert [(one.state, one.cause) for one in cases(store)] == [
-        ('open', ('distance', 'carrier')),
+        ('open', ('distance ↑', 'carrier')),
         ('watched', ('carrier',)),
     ]
+
+
+def test_a_column_that_turns_round_is_another_case(store: Store) -> None:
+    for one in MONTHS:
+        save_profile(store, one, dataset='flights', batch=one.metadata['batch'])
+    first = later(store, 8, shift=500)
+    decide(store, store.settings, first.id, 'mute', about=['distance'], why='a longer route', until=SOON)
+    assert muted(store, 'late') == ('distance',)
+    made = decisions(store).iloc[0]
+    decide(store, store.settings, first.id, 'reopen', why='look again', after=int(made['id']))
+    second = later(store, 9, shift=500)
+    third = later(store, 10, shift=-500)
+    assert [(one.cause, len(one.reports)) for one in cases(store)] == [
+        (('distance ↓',), 1),
+        (('distance ↑',), 2),
+    ]
+    decide(store, store.settings, third.id, 'investigate', about=['distance'], why='shorter?')
+    assert [one.state for one in cases(store)] == ['investigated', 'open']
+    assert second.case and second.case.reports[0].id == first.id
+
+
+def test_a_clock_that_goes_back_does_not_put_a_new_report_under_an_old_decision(store: Store) -> None:
+    for one in MONTHS:
+        save_profile(store, one, dataset='flights', batch=one.metadata['batch'])
+    first = later(store, 8, shift=500)
+    decide(store, store.settings, first.id, 'retrain', why='a longer route')
+    second = later(store, 9, shift=500)
+    with store.begin() as connection:  # as if the clock had been set back before the second came
+        here, early = drift_report.c.id == second.id, first.created_at - timedelta(days=9)
+        connection.execute(drift_report.update().where(here).values(created_at=early))
+    assert [(one.latest.batch, one.state) for one in cases(store, 'late')] == [
+        ('2013-09', 'open'),
+        ('2013-08', 'decided'),
+    ]
+
+
+def test_what_is_muted_or_accepted_in_a_segment_raises_no_alarm_there(store: Store) -> None:
+    from mlops_nb.build import profile as build
+
+    rng, model = np.random.default_rng(3), store.settings.model('late')
+
+    def arrive(number: int, lift: float) -> Report:
+        city = rng.choice(['Rome', 'Oslo', 'Bern'], 4000, p=[0.5, 0.45, 0.05])
+        fare = rng.exponential(20, 4000) * np.where(city == 'Bern', lift, 1)
+        name = f'2013-{number:02}'
+        arrived = build(pa.table({'fare': fare, 'city': city}), {'batch': name}, segments_by=['city'])
+        save_profile(store, arrived, dataset='flights', batch=name)
+        if number < 7:
+            return None  # type: ignore[return-value]
+        reference = reference_profiles(store, model)
+        drift = compare(arrived, reference, ignore=muted(store, 'late'))
+        return report(store, drift, batch=arrived, reference=reference, model='late', dataset='flights')
+
+    for number in range(1, 7):
+        arrive(number, 1.0)
+    part, seventh = 'fare in city=Bern', arrive(7, 2.2)
+    assert seventh.case and seventh.case.cause == (f'{part} ↑',)
+    made = decide(store, store.settings, seventh.id, 'mute', about=[part], why='a fair', until=SOON)
+    assert arrive(8, 2.2).drift.verdict != 'drift' and arrive(8, 0.4).drift.verdict != 'drift'
+    decide(store, store.settings, seventh.id, 'accept', about=[part], why='dearer now', after=made.id)
+    assert arrive(9, 2.2).drift.verdict != 'drift'
+    assert arrive(10, 6.0).case is not None
 
 
 def test_what_was_accepted_raises_no_alarm_next_month_and_what_comes_then_is_another_case(

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pyarrow as pa
 import pytest
@@ -16,6 +17,7 @@ import sqlalchemy as sa
 from committing import ROWS, commit_some, small
 from conftest import Run
 from databases import new_project, postgres  # noqa: F401
+from hypothesis import HealthCheck, given, settings, strategies as st
 from places import bucket_project, place, s3  # noqa: F401
 from processes import race
 
@@ -377,6 +379,43 @@ def test_a_row_that_moved_to_another_batch_unchanged_is_no_difference(local: Sto
     commit(local, 'rows', rows[1:], batch='b')
     found = diff(local, 'rows@2', 'rows@4', key=['n'])
     assert (found.added, found.removed, found.changed) == (0, 0, 0)
+
+
+VALUES = st.one_of(st.none(), st.integers(0, 3).map(float), st.just(float('nan')))
+ROW = st.tuples(VALUES, st.sampled_from(['x', 'y', None]))
+
+
+def put(store: Store, dataset: str, rows: dict[int, tuple]) -> int:
+    "Commit rows as a batch of the even and one of the odd numbers; the newest version."
+    for batch, rest in ('even', 0), ('odd', 1):
+        mine = [n for n in rows if n % 2 == rest]
+        columns = {'n': pa.array(mine, pa.int64()), 'v': pa.array([rows[n][0] for n in mine], pa.float64())}
+        table = pa.table({**columns, 'w': pa.array([rows[n][1] for n in mine], pa.string())})
+        commit(store, dataset, table, batch=batch)
+    return load(store, f'{dataset}@latest').version
+
+
+@given(
+    st.lists(ROW, min_size=2, max_size=12),
+    st.dictionaries(st.integers(0, 13), ROW, max_size=4),
+    st.booleans(),
+)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_diff_is_what_two_dictionaries_say(
+    local: Store, rows: list[tuple], corrected: dict[int, tuple], turned: bool
+) -> None:
+    dataset, was = f'd{uuid4().hex}', dict(enumerate(rows))
+    now = {**was, **corrected}
+    before, after = (
+        put(local, dataset, was),
+        put(local, dataset, dict(reversed(now.items())) if turned else now),
+    )
+    found = diff(local, f'{dataset}@{before}', f'{dataset}@{after}', key=['n'])
+    back = diff(local, f'{dataset}@{after}', f'{dataset}@{before}', key=['n'])
+    added = len(now) - len(was)
+    changed = sum(repr(was[n]) != repr(now[n]) for n in was)  # in which nan is like nan
+    assert (found.added, found.removed, found.changed) == (added, 0, changed)
+    assert (back.added, back.removed, back.changed) == (0, added, changed)
 
 
 def test_a_diff_shows_nothing_of_a_person(local: Store) -> None:
