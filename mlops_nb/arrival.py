@@ -17,11 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from . import data
-from .build import batch_profile
 from .contract import TYPES, Contract, enforce
 from .core import NotFoundError, UsageError
+from .imports import keep_profile
 from .periods import cut, event_times
-from .profile import save_profile
 from .tables import plain, read_table
 
 if TYPE_CHECKING:
@@ -200,7 +199,5 @@ def commit(
     for batch, rows in wanted(store, arrival, contract, replace=replace).items():
         why: dict[str, Any] = {'message': arrival.message, 'run': run}
         versions.append(data.commit(store, dataset, rows, batch=batch, contract=contract, **why))
-        about, key = {'dataset': dataset, 'batch': batch}, store.settings.profile_key.encode()
-        profile = batch_profile(rows, contract, about, key=key)
-        save_profile(store, profile, dataset=dataset, batch=batch)
+        keep_profile(store, dataset, rows, batch=batch, contract=contract)
     return tuple(versions)

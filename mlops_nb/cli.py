@@ -60,9 +60,11 @@ def list_runs(flow: str = '', limit: int = 20, as_json: AsJson = False) -> None:
 
     frame = runs(load_settings(), flow=flow, limit=limit)
     if not as_json and not frame.empty:
-        wide = frame
-        frame = wide[['run', 'status', 'started', 'seconds', 'datasets']]
-        frame = frame.assign(parameters=joined(wide, 'params.'), metrics=joined(wide, 'metrics.'))
+        wide = frame.to_dict('records')
+        frame = frame[['run', 'status', 'started', 'seconds', 'datasets']].assign(
+            parameters=[joined(row, 'params.') for row in wide],
+            metrics=[joined(row, 'metrics.') for row in wide],
+        )
     show(frame, as_json=as_json, empty='No runs yet: mlops-nb flow')
 
 # %% ../nbs/lib/725_cli.ipynb #cfd79876

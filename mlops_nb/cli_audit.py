@@ -28,15 +28,13 @@ audit_app = application(
 
 def _list(limit: int, as_json: bool) -> None:
     "Print the latest entries."
-    import pandas as pd
-
     from mlops_nb.audit import entries
 
     names = 'number', 'at', 'who', 'action', 'subject'
     rows = [
         {**{name: getattr(e, name) for name in names}, 'details': str(e.details)} for e in entries(opened())
     ]
-    show(pd.DataFrame(rows[-limit:]), as_json=as_json, empty='Nothing has been changed yet')
+    show(rows[-limit:], as_json=as_json, empty='Nothing has been changed yet')
 
 # %% ../nbs/lib/770_cli_audit.ipynb #9fc77a72
 @audit_app.callback(invoke_without_command=True, no_args_is_help=False)

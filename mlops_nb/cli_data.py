@@ -33,8 +33,11 @@ def names(text: str) -> list[str]:
 @data_app.command('commit')
 def data_commit(
     dataset: str,
-    file: Path,
+    source: Annotated[
+        str, typer.Argument(help='A table (CSV, Parquet, Arrow, JSON lines), or with --sql a URL.')
+    ],
     batch: Annotated[str, typer.Option(help="The batch's name; one that is there is replaced.")] = '',
+    sql: Annotated[str, typer.Option(help='A query; SOURCE is a URL of SQLAlchemy then.')] = '',
     message: Message = '',
     branch: str = 'main',
     upsert: Annotated[
@@ -43,30 +46,30 @@ def data_commit(
     widen: Annotated[bool, typer.Option('--widen', help='New columns and wider types are meant.')] = False,
     key: Key = '',
 ) -> None:
-    """Commit a file's rows as a batch.
+    """Commit a table of any size, checked against contracts/DATASET.toml if there is one.
 
-    Example: mlops-nb data commit flights 2013-07.parquet --message "July"
+    Example: mlops-nb data commit flights july.csv --batch 2013-07 --message "July"
     """
-    from mlops_nb.arrival import batch_of, conform
-    from mlops_nb.build import batch_profile
+    from mlops_nb.arrival import batch_of
     from mlops_nb.contract import read_contract
-    from mlops_nb.data import commit
-    from mlops_nb.profile import save_profile
-    from mlops_nb.tables import read_table
-    from mlops_nb.upsert import upsert as put
+    from mlops_nb.imports import Query, import_rows, upsert_rows
 
     store, path = opened(), load_settings().root / 'contracts' / f'{dataset}.toml'
     contract = read_contract(path) if path.is_file() else None
-    rows = read_table(file) if contract is None else conform(read_table(file), contract)
-    batch, about = batch or batch_of(file), {'message': message, 'source': file.name, 'branch': branch}
+    data = Query(source, sql) if sql else Path(source)
+    about: dict[str, Any] = {'contract': contract, 'message': message, 'branch': branch}
+    about['batch'] = batch or ('query' if sql else batch_of(Path(source)))
     if upsert:
-        version = put(store, dataset, rows, batch=batch, key=names(key), **about)
+        version = upsert_rows(store, dataset, data, key=names(key), **about)
     else:
-        rules = {'contract': contract, 'widen': widen}
-        version = commit(store, dataset, rows, batch=batch, **rules, **about)  # type: ignore[arg-type]
-    told, secret = {'dataset': dataset, 'batch': batch}, store.settings.profile_key.encode()
-    save_profile(store, batch_profile(rows, contract, told, key=secret), dataset=dataset, batch=batch)
+        version = import_rows(store, dataset, data, widen=widen, progress=_told, **about)
     print(f'{version}: {version.rows:,} rows. Next: mlops-nb data versions {dataset}')
+
+
+def _told(rows: int) -> None:
+    "How far a long file is read."
+    if rows >= 1_000_000:
+        print(f'{rows:,} rows …', file=sys.stderr, flush=True)
 
 # %% ../nbs/lib/745_cli_data.ipynb #71b1ee75
 @data_app.command('get')
@@ -110,10 +113,10 @@ def data_versions(dataset: Annotated[str, typer.Argument()] = '', as_json: AsJso
 
     Example: mlops-nb data versions flights
     """
-    from mlops_nb.data import versions
+    from mlops_nb.version import version_rows
 
     show(
-        versions(opened(), dataset or None),
+        version_rows(opened(), dataset or None),
         as_json=as_json,
         empty='No datasets yet: mlops-nb flow ingest run',
     )
@@ -180,7 +183,7 @@ def data_tag(spec: str, name: str) -> None:
 
     Example: mlops-nb data tag flights@3 reviewed
     """
-    from mlops_nb.data import tag
+    from mlops_nb.version import tag
 
     print(f'{name} is {tag(opened(), spec, name)}')
 
@@ -215,9 +218,12 @@ def data_merge(dataset: str, branch: str, message: Message = '', drop: bool = Fa
     Example: mlops-nb data merge flights fix-weather
     """
     from mlops_nb.branch import drop_branch, merge
+    from mlops_nb.imports import profile_changes
 
     store = opened()
-    print(f'{branch} is in {merge(store, dataset, branch, message=message)}')
+    version = merge(store, dataset, branch, message=message)
+    profile_changes(store, version)
+    print(f'{branch} is in {version}')
     if drop:
         drop_branch(store, dataset, branch)
 

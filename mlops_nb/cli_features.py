@@ -19,8 +19,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['quarantine_app', 'project_store', 'list_quarantine', 'show_quarantine', 'mend_quarantine', 'release_quarantine',
-           'contract_file', 'import_data', 'refer_data', 'columns_of_pair', 'show_contract', 'list_features',
-           'show_lineage', 'add_to']
+           'contract_file', 'refer_data', 'columns_of_pair', 'show_contract', 'list_features', 'show_lineage', 'add_to']
 
 # %% ../nbs/lib/755_cli_features.ipynb #88f01a07
 quarantine_app = application('Batches that broke their contract. Example: mlops-nb data quarantine list')
@@ -109,43 +108,21 @@ def contract_file(dataset: str) -> Path:
     "Where the project keeps a dataset's contract."
     return load_settings().root / 'contracts' / f'{dataset}.toml'
 
-
-def import_data(
-    dataset: str,
-    source: Annotated[
-        str, typer.Argument(help='A table (CSV, Parquet, Arrow, JSON lines), or with --sql a URL.')
-    ],
-    batch: Annotated[str, typer.Option(help='Its name; default: the name of the file.')] = '',
-    sql: Annotated[str, typer.Option(help='A query; SOURCE is a URL of SQLAlchemy then.')] = '',
-    message: str = '',
-) -> None:
-    """Commit a table of any size, checked against contracts/DATASET.toml if there is one.
-
-    Example: mlops-nb data import flights july.csv --batch 2013-07
-    """
-    from mlops_nb.contract import read_contract
-    from mlops_nb.imports import Query, import_rows
-
-    path = contract_file(dataset)
-    rules = read_contract(path) if path.is_file() else None
-    data = Query(source, sql) if sql else Path(source)
-    name = batch or ('query' if sql else Path(source).name.partition('.')[0])
-
-    def told(rows: int) -> None:
-        print(f'{rows:,} rows …', file=sys.stderr, flush=True)
-
-    version = import_rows(
-        project_store(), dataset, data, batch=name, contract=rules, message=message, progress=told
-    )
-    print(f'{version}: {version.rows:,} rows in {len(version.batches)} batches')
-
 # %% ../nbs/lib/755_cli_features.ipynb #1f3dcdb3
 def refer_data(
     name: str,
-    place: Annotated[str, typer.Argument(help='A URL of SQLAlchemy with --sql; with --kind delta a table.')],
+    place: Annotated[
+        str,
+        typer.Argument(
+            help='With --sql a URL of SQLAlchemy; a Delta table; of Iceberg CATALOGUE/NAMESPACE.TABLE.'
+        ),
+    ],
     sql: str = '',
-    kind: Annotated[str, typer.Option(help='sql, or a connector: delta.')] = 'sql',
-    version: Annotated[int | None, typer.Option(help='Of a Delta table; default: the newest.')] = None,
+    kind: Annotated[str, typer.Option(help='sql, or a connector: delta, iceberg.')] = 'sql',
+    version: Annotated[
+        int | None,
+        typer.Option(help='Of a Delta table, or a snapshot of an Iceberg one; default: the newest.'),
+    ] = None,
 ) -> None:
     """Keep identity, schema, count and profile of rows that stay where they are.
 
@@ -276,7 +253,6 @@ def add_to(data_app: typer.Typer) -> None:
     "Add these commands to `mlops-nb data`."
     data_app.add_typer(quarantine_app, name='quarantine')
     for name, command in (
-        ('import', import_data),
         ('refer', refer_data),
         ('contract', show_contract),
         ('features', list_features),

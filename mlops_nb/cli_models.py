@@ -33,15 +33,15 @@ def list_models(
 
     Example: mlops-nb models list late
     """
-    from mlops_nb.models import versions
+    from mlops_nb.models import version_rows
 
     store = opened()
-    frame = versions(store, store.settings.model(model or None).name, limit=limit)
-    if not as_json and not frame.empty:
-        wide = frame
-        frame = wide[['model', 'version', 'aliases', 'gates', 'datasets', 'run']]
-        frame = frame.assign(created=wide['created_at'], metrics=joined(wide, 'metrics.'))
-    show(frame, as_json=as_json, empty='No versions yet: mlops-nb flow train run')
+    rows = version_rows(store, store.settings.model(model or None).name, limit=limit)
+    if not as_json:
+        names = 'model', 'version', 'aliases', 'gates', 'datasets', 'run'
+        told = ({'created': row['created_at'], 'metrics': joined(row, 'metrics.')} for row in rows)
+        rows = [{name: row[name] for name in names} | more for row, more in zip(rows, told, strict=True)]
+    show(rows, as_json=as_json, empty='No versions yet: mlops-nb flow train run')
 
 # %% ../nbs/lib/765_cli_models.ipynb #317aaf41
 def _waiting(store: Store, model: str) -> list[Request]:

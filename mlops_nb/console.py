@@ -5,7 +5,9 @@
 # %% ../nbs/lib/700_console.ipynb #4889f8c0
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from mlops_nb.store import Store
 
 # %% auto #0
-__all__ = ['AsJson', 'Why', 'PASSED_ON', 'application', 'show', 'shown', 'opened', 'joined']
+__all__ = ['AsJson', 'Why', 'PASSED_ON', 'Rows', 'application', 'show', 'print_table', 'shown', 'opened', 'joined']
 
 # %% ../nbs/lib/700_console.ipynb #bacf32f2
 def application(text: str) -> typer.Typer:
@@ -38,24 +40,39 @@ Why = Annotated[str, typer.Option(help='The reason, for the audit chain.')]
 PASSED_ON = {'allow_extra_args': True, 'ignore_unknown_options': True, 'help_option_names': []}
 
 # %% ../nbs/lib/700_console.ipynb #d48ae633
-def show(frame: pd.DataFrame, *, as_json: bool, empty: str) -> None:
-    "Print a frame as a table or as JSON; `empty` says what to do where there is nothing to show."
-    if as_json:
-        print(frame.to_json(orient='records', date_format='iso', indent=1))
-    elif frame.empty:
-        print(empty)
-    else:
-        from rich.console import Console
-        from rich.table import Table
+Rows = Sequence[Mapping[str, Any]]  # with the same names in each
 
-        table = Table(box=None, header_style='bold', pad_edge=False)
-        for name, kind in frame.dtypes.items():
-            is_number = kind.kind in 'iuf'
-            table.add_column(str(name), justify='right' if is_number else 'left', no_wrap=name == 'run')
-        for row in frame.itertuples(index=False):
-            table.add_row(*map(shown, row))
-        width = None if sys.stdout.isatty() else 200
-        Console(width=width, markup=False, highlight=False).print(table)
+
+def show(found: pd.DataFrame | Rows, *, as_json: bool, empty: str) -> None:
+    "Print a table or JSON; `empty` says what to do where there is nothing to show."
+    if not as_json and not len(found):
+        print(empty)
+    elif isinstance(found, Sequence):
+        if as_json:
+            print(json.dumps(list(found), default=datetime.isoformat, indent=1))
+            return
+        rows = [tuple(row.values()) for row in found]
+        numbers = [all(type(value) in (int, float) for value in column) for column in zip(*rows, strict=True)]
+        print_table(list(found[0]), numbers, rows=rows)
+    elif as_json:
+        print(found.to_json(orient='records', date_format='iso', indent=1))
+    else:
+        numbers = [kind.kind in 'iuf' for kind in found.dtypes]
+        print_table([str(name) for name in found.columns], numbers, rows=found.itertuples(index=False))
+
+
+def print_table(names: Sequence[str], numbers: Sequence[bool], *, rows: Iterable[Sequence[Any]]) -> None:
+    "Print columns below their names, numbers to the right."
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style='bold', pad_edge=False)
+    for name, is_number in zip(names, numbers, strict=True):
+        table.add_column(name, justify='right' if is_number else 'left', no_wrap=name == 'run')
+    for row in rows:
+        table.add_row(*map(shown, row))
+    width = None if sys.stdout.isatty() else 200
+    Console(width=width, markup=False, highlight=False).print(table)
 
 
 def shown(value: Any) -> str:
@@ -77,10 +94,7 @@ def opened() -> Store:
     return open_store(load_settings())
 
 
-def joined(frame: pd.DataFrame, prefix: str) -> pd.Series[str]:
-    "The columns that start with a prefix, as one: 'month=6 depth=4'."
-    names = [name for name in frame.columns if name.startswith(prefix)]
-    return frame[names].apply(
-        lambda row: ' '.join(f'{n.removeprefix(prefix)}={shown(row[n])}' for n in names if row[n] == row[n]),
-        axis=1,
-    )
+def joined(row: Mapping[Any, Any], prefix: str) -> str:
+    "What there is under names that start with a prefix: 'month=6 depth=4'."
+    there = {name: text for name, value in row.items() if name.startswith(prefix) and (text := shown(value))}
+    return ' '.join(f'{name.removeprefix(prefix)}={text}' for name, text in there.items())

@@ -5,6 +5,7 @@
 # %% ../nbs/lib/210_data.ipynb #19ba0417
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -31,7 +32,7 @@ from mlops_nb.core import (
 )
 from .lineage import link
 from .quarantine import guarded
-from .store import Store, alias, bad_batch, dataset_part, dataset_version, name_file
+from .store import Store, bad_batch, dataset_part, dataset_version, name_file
 from .stream import ahead
 from mlops_nb.version import (
     MAIN,
@@ -46,17 +47,18 @@ from mlops_nb.version import (
     standing,
     stored,
     tag,
+    versions,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_all_ = ['MAIN', 'Part', 'Version', 'check_name', 'find', 'tag']
+_all_ = ['MAIN', 'Part', 'Version', 'check_name', 'find', 'tag', 'versions']
 
 # %% auto #0
 __all__ = ['Names', 'check_rows', 'Draft', 'draft_of', 'write', 'contract_of', 'commit', 'rows_of', 'read_parts', 'read',
-           'Dataset', 'bad_batches', 'load', 'versions', 'Changes', 'compare', 'changes', 'MAIN', 'Part', 'Version',
-           'check_name', 'find', 'tag']
+           'Dataset', 'bad_batches', 'load', 'Changes', 'compare', 'changes', 'MAIN', 'Part', 'Version', 'check_name',
+           'find', 'tag', 'versions']
 
 # %% ../nbs/lib/210_data.ipynb #a1917e94
 def check_rows(data: pa.Table | pd.DataFrame, dataset: str, contract: Contract | None) -> pa.Table:
@@ -155,6 +157,15 @@ def _standing(connection: sa.Connection, before: Version | None, batch: str) -> 
     return [part_from(row) for row in rows]
 
 
+def _numbered(connection: sa.Connection, before: Version, batch: str) -> list[str]:
+    "The parts that an import brought for a batch: the batch itself, or with numbers behind its name."
+    part, of = dataset_part.c, dataset_version.c
+    brought = sa.and_(of.dataset == part.dataset, of.version == part.since, of.batch == batch)
+    here = standing(before.dataset, before.branch, before.version)
+    found = connection.scalars(sa.select(part.batch).join(dataset_version, brought).where(here)).all()
+    return [name for name in found if name == batch or re.fullmatch(r'\.\d+', name.removeprefix(batch))]
+
+
 def _present(
     store: Store, connection: sa.Connection, before: Version, drafts: Sequence[Draft]
 ) -> Version | None:
@@ -192,14 +203,17 @@ def write(
     *,
     widen: bool = False,
     expected: str | None = None,  # the head that must be there still
+    numbered: bool = False,  # they are all there is of `about.batch`: what was numbered so before gives way
 ) -> Version:  # raises ContractError, ConflictError, StoreError
     "The version with these batches in it: the one that has them already, or a new one."
     with store.begin() as connection:
         before = head(store, connection, about.dataset, about.branch)
         _check_expected(before, expected, about.branch)
-        there = {draft.part.batch: _standing(connection, before, draft.part.batch) for draft in drafts}
+        names = _numbered(connection, before, about.batch) if before and numbered else []
+        names = [*dict.fromkeys([*names, *(draft.part.batch for draft in drafts)])]
+        there = {name: _standing(connection, before, name) for name in names}
         same = before is not None and before.contract == about.contract
-        if before and same and all(there[draft.part.batch] == [draft.part] for draft in drafts):
+        if before and same and there == {draft.part.batch: [draft.part] for draft in drafts}:
             version = _present(store, connection, before, drafts) or before
         else:
             ended = [part for parts in there.values() for part in parts]
@@ -473,48 +487,6 @@ def load(
             link(connection, f'run:{run}', f'dataset:{version}', 'used')
     bad = bad_batches(store, version.dataset) if not spec.partition('@')[2].isdigit() else frozenset[str]()
     return Dataset(store, version, bad)
-
-# %% ../nbs/lib/210_data.ipynb #36fc50b4
-def _tags(connection: sa.Connection) -> dict[str, str]:
-    "The tags of each version, by 'flights@3'."
-    found: dict[str, list[str]] = {}
-    for row in connection.execute(sa.select(alias).filter_by(kind='dataset').order_by('alias')):
-        found.setdefault(f'{row.name}@{row.version}', []).append(row.alias)
-    return {at: ' '.join(names) for at, names in found.items()}
-
-
-def _sizes(connection: sa.Connection) -> dict[str, int]:
-    "How many batches each version has, by 'flights@3'."
-    v, p = dataset_version.c, dataset_part.c
-    stands = sa.and_(
-        p.dataset == v.dataset, p.branch == v.branch, p.since <= v.version,
-        sa.or_(p.until.is_(None), p.until > v.version),
-    )  # fmt: skip
-    count = sa.func.count(p.batch.distinct())
-    query = sa.select(v.dataset, v.version, count).join(dataset_part, stands).group_by(v.dataset, v.version)
-    return {f'{dataset}@{version}': size for dataset, version, size in connection.execute(query)}
-
-# %% ../nbs/lib/210_data.ipynb #aacccaa9
-def versions(
-    store: Store,
-    dataset: str | None = None,  # None: all datasets
-) -> pd.DataFrame:  # a row a version, the oldest first; raises NotFoundError for a dataset that is not there
-    "Every version: its number, branch, batch, rows, batches, tags; when, by whom, run, source and why."
-    import pandas as pd
-
-    query = sa.select(dataset_version).order_by('dataset', 'version')
-    if dataset is not None:
-        find(store, f'{dataset}@1')
-        query = query.filter_by(dataset=dataset)
-    with store.read() as connection:
-        rows = [dict(row) for row in connection.execute(query).mappings()]
-        tags, sizes = _tags(connection), _sizes(connection)
-    for row in rows:
-        at = f'{row["dataset"]}@{row["version"]}'
-        row |= {'tags': tags.get(at, ''), 'batches': sizes.get(at, 0)}
-    first = 'dataset', 'version', 'branch', 'batch', 'rows', 'batches', 'tags'
-    names = *first, 'created_at', 'created_by', 'run', 'source', 'message'
-    return pd.DataFrame(rows, columns=list(names))
 
 # %% ../nbs/lib/210_data.ipynb #2202e83e
 @dataclass(frozen=True, repr=False)

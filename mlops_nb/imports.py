@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,21 +15,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .build import batch_profile
-from .contract import Contract, as_table, enforce
+from .contract import Contract, as_table
 from .core import ContractError, NotFoundError, UsageError, sha256, sha256_file
-from .data import Version, check_name, commit
+from .data import check_rows, compare, contract_of, draft_of, load, write
 from .kinds import TYPES, plain_values, type_of
 from .lineage import link
 from .profile import save_profile
-from .quarantine import guarded
+from .quarantine import guarded, held_back
 from .store import Store
 from .stream import blocks
+from .upsert import upsert
+from .version import MAIN, Version, check_name, find, head
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['PART', 'Query', 'source_of', 'parts_of', 'import_rows']
+__all__ = ['PART', 'Query', 'source_of', 'parts_of', 'keep_profile', 'import_rows', 'upsert_rows', 'profile_changes']
 
 # %% ../nbs/lib/256_imports.ipynb #fb3fba7f
 @dataclass(frozen=True)
@@ -164,24 +166,35 @@ def _named(parts: Iterator[pa.Table], batch: str) -> Iterator[tuple[str, pa.Tabl
         before = following
 
 # %% ../nbs/lib/256_imports.ipynb #824cda4b
-def _commit(
+def keep_profile(
+    store: Store, dataset: str, rows: pa.Table, *, batch: str, contract: Contract | None
+) -> None:  # raises StoreError
+    "Profile a batch as its contract says, and keep that as the one of the batch."
+    about, key = {'dataset': dataset, 'batch': batch}, store.settings.profile_key.encode()
+    save_profile(store, batch_profile(rows, contract, about, key=key), dataset=dataset, batch=batch)
+
+
+def _written(
     store: Store,
-    dataset: str,
-    rows: pa.Table,
+    paths: Mapping[str, Path],  # of the parts, by their batches
     *,
-    batch: str,
+    dataset: str,
     contract: Contract | None,
-    source: str,
-    **about: Any,
-) -> Version:
-    "One part: committed, profiled, and linked with where it came from."
-    version = commit(store, dataset, rows, batch=batch, contract=contract, **about)
-    told, key = {'dataset': dataset, 'batch': batch}, store.settings.profile_key.encode()
-    save_profile(store, batch_profile(rows, contract, told, key=key), dataset=dataset, batch=batch)
-    if source:
-        with store.begin() as connection:
-            link(connection, f'dataset:{version}', f'source:{source}', 'imported from')
-    return version
+    widen: bool,
+    **about: Any,  # batch, run, message, source, branch
+) -> Version:  # raises ContractError, ConflictError, StoreError
+    "One version with all of the parts; refused, they are in quarantine."
+    drafts = [
+        draft_of(store, pq.read_table(path), dataset=dataset, batch=name, contract=contract)
+        for name, path in paths.items()
+    ]
+    whole = replace(drafts[0].version, **about)
+    try:
+        return write(store, whole, drafts, contract, widen=widen, numbered=True)
+    except ContractError as e:
+        rows = {name: pq.read_table(path) for name, path in paths.items()}
+        why = {name: about[name] for name in ('run', 'message', 'branch')}
+        raise held_back(store, dataset, e, rows, contract=contract, **why) from e
 
 
 def import_rows(
@@ -190,27 +203,69 @@ def import_rows(
     data: Any,  # a path, a `Query`, a frame of pandas or polars, Arrow data, a query's result
     *,
     batch: str,  # '2013-07'; more than one part: '2013-07.1', '2013-07.2' …
-    contract: Contract | None = None,
+    contract: Contract | None = None,  # None: the one of the newest version, if it has one
     run: str = '',
-    message: str = '',  # why; '': where the rows came from
+    message: str = '',  # why
+    branch: str = MAIN,
+    widen: bool = False,  # without a contract: new columns and wider types are meant
     size: int = PART,  # bytes of rows in memory that make a part
     progress: Callable[[int], None] | None = None,
-) -> Version:  # the last one; raises UsageError, NotFoundError, ContractError, StoreError
-    "Commit rows of any number as batches of a dataset, all of them or none."
+) -> Version:  # raises UsageError, NotFoundError, ContractError, StoreError
+    "Commit rows of any number as one version of a dataset, and profile them."
     check_name(dataset, 'dataset'), check_name(batch, 'batch')
-    source, paths = source_of(data), list[Path]()
-    about: dict[str, Any] = {'contract': contract, 'run': run, 'message': message or source}
+    with store.read() as connection:
+        before = head(store, connection, dataset, branch)
+    if contract is None and before is not None:
+        contract = contract_of(store, before)
+    why: dict[str, Any] = {'run': run, 'message': message, 'branch': branch}
+    source, paths = source_of(data), dict[str, Path]()
     with tempfile.TemporaryDirectory(prefix='mlops-nb-import-') as aside:
         for name, part in _named(parts_of(data, contract, size=size, progress=progress), batch):
-            with guarded(store, dataset, part, batch=name, **about):
-                checked = enforce(contract, part) if contract is not None else part
-            paths.append(Path(aside, f'{name}.parquet'))
-            pq.write_table(checked, paths[-1], compression='lz4')
+            with guarded(store, dataset, part, batch=name, contract=contract, **why):
+                checked = check_rows(part, dataset, contract)
+            paths[name] = Path(aside, f'{name}.parquet')
+            pq.write_table(checked, paths[name], compression='lz4')
         if not paths:
             raise UsageError(f'found no rows in {source or "the data"}; expected at least one')
         if contract is not None and contract.key and len(paths) > 1:
-            _check_keys(paths, contract)
-        for path in paths:
-            about['batch'] = path.name.removesuffix('.parquet')
-            version = _commit(store, dataset, pq.read_table(path), source=source, **about)
+            _check_keys([*paths.values()], contract)
+        rules: dict[str, Any] = {'contract': contract, 'widen': widen}
+        version = _written(store, paths, dataset=dataset, batch=batch, source=source, **rules, **why)
+        for name, path in paths.items() if branch == MAIN else ():
+            keep_profile(store, dataset, pq.read_table(path), batch=name, contract=contract)
+    if source:
+        with store.begin() as connection:
+            link(connection, f'dataset:{version}', f'source:{source}', 'imported from')
     return version
+
+# %% ../nbs/lib/256_imports.ipynb #2d958e50
+def upsert_rows(
+    store: Store,
+    dataset: str,  # one that is there
+    data: Any,  # what `import_rows` takes; it has to fit into memory
+    **about: Any,  # batch, key, contract, message, run, branch, as in `upsert`
+) -> Version:  # raises UsageError, NotFoundError, ContractError, ConflictError, StoreError
+    "Commit rows that replace those with the same key, and profile the batches that changed."
+    source, rows = source_of(data), [*parts_of(data, about.get('contract'))]
+    if not rows:
+        raise UsageError(f'found no rows in {source or "the data"}; expected at least one')
+    whole = pa.concat_tables(rows, promote_options='permissive')
+    version = upsert(store, dataset, whole, source=source, **about)
+    profile_changes(store, version)
+    if source:
+        with store.begin() as connection:
+            link(connection, f'dataset:{version}', f'source:{source}', 'imported from')
+    return version
+
+# %% ../nbs/lib/256_imports.ipynb #e6f6a6ec
+def profile_changes(store: Store, version: Version) -> None:  # raises StoreError, CorruptError
+    "Profile the batches that a version of main changed."
+    if version.branch != MAIN:
+        return
+    contract, changed = contract_of(store, version), version.batches
+    if version.parent is not None:
+        found = compare(find(store, f'{version.dataset}@{version.parent}'), version)
+        changed = *found.added, *found.replaced
+    for batch in changed:
+        rows = load(store, str(version)).arrow(batches=[batch])
+        keep_profile(store, version.dataset, rows, batch=batch, contract=contract)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import sqlalchemy as sa
 
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['SKOPS', 'Format', 'trusted_types', 'find_format', 'Registered', 'ModelVersion', 'check_registered', 'read_model',
-           'from_row', 'find_version', 'model_name', 'parse_spec', 'load_version', 'versions']
+__all__ = ['SKOPS', 'VERSION_COLUMNS', 'Format', 'trusted_types', 'find_format', 'Registered', 'ModelVersion', 'check_registered',
+           'read_model', 'from_row', 'find_version', 'model_name', 'parse_spec', 'load_version', 'version_rows',
+           'versions']
 
 # %% ../nbs/lib/440_models.ipynb #dc162065
 class Format(Protocol):
@@ -229,15 +230,18 @@ def _row(version: ModelVersion, aliases: Iterable[str]) -> dict[str, Any]:
     } | {f'metrics.{name}': value for name, value in version.metrics.items()}  # fmt: skip
 
 # %% ../nbs/lib/440_models.ipynb #c437ebb1
-def versions(
+VERSION_COLUMNS: Final = (
+    'model', 'version', 'aliases', 'gates', 'datasets', 'run', 'created_at', 'created_by',
+)  # fmt: skip
+
+
+def version_rows(
     store: Store,
     model: str | None = None,  # None: all models
     *,
     limit: int | None = 100,  # the latest ones; None: all
-) -> pd.DataFrame:  # a row for each version; the columns metrics.NAME hold what was measured
+) -> list[dict[str, Any]]:  # metrics.NAME is what was measured, None where it was not
     "The versions of a model: how good, from what, by whom, and which aliases point at them."
-    import pandas as pd
-
     table, pointers = model_version.c, sa.select(alias).where(alias.c.kind == 'model').order_by(alias.c.alias)
     query = sa.select(model_version).where(*([] if model is None else [table.model == model]))
     latest = (table.version.desc(),) if model else (table.created_at.desc(), table.version.desc())
@@ -248,5 +252,13 @@ def versions(
         kept = connection.execute(query.order_by(*latest).limit(limit))
         found = sorted((from_row(store, row) for row in kept.mappings()), key=lambda v: (v.model, v.version))
     rows = [_row(version, aliases.get((version.model, version.version), [])) for version in found]
-    first = 'model', 'version', 'aliases', 'gates', 'datasets', 'run', 'created_at', 'created_by'
-    return pd.DataFrame(rows, columns=[*first, *sorted({key for row in rows for key in row} - set(first))])
+    measured = sorted({name for row in rows for name in row} - set(VERSION_COLUMNS))
+    return [{name: row.get(name) for name in (*VERSION_COLUMNS, *measured)} for row in rows]
+
+
+def versions(store: Store, model: str | None = None, *, limit: int | None = 100) -> pd.DataFrame:
+    "`version_rows` as a frame."
+    import pandas as pd
+
+    rows = version_rows(store, model, limit=limit)
+    return pd.DataFrame(rows, columns=list(rows[0] if rows else VERSION_COLUMNS))

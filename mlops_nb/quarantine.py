@@ -5,7 +5,8 @@
 # %% ../nbs/lib/246_quarantine.ipynb #d113bea0
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['MOST', 'as_came', 'Held', 'reasons', 'hold', 'held', 'held_batches', 'guarded']
+__all__ = ['MOST', 'as_came', 'Held', 'reasons', 'hold', 'held', 'held_batches', 'held_back', 'guarded']
 
 # %% ../nbs/lib/246_quarantine.ipynb #7997bd1c
 def as_came(
@@ -79,6 +80,7 @@ class Held:
     run: str  # flow and run that brought it, '' by hand
     message: str
     branch: str  # to which it was to go
+    key: str | None  # the columns, as JSON, by which its rows were to replace others; None: it was a batch
 
     def __repr__(self) -> str:
         became = f', released as {self.dataset}@{self.version}' if self.version else ''
@@ -144,6 +146,7 @@ def hold(
     run: str = '',
     message: str = '',
     branch: str = 'main',  # to which it was to go
+    key: Sequence[str] | None = None,  # of rows that were to replace others; None: they are a batch
 ) -> Held:  # raises StoreError
     "Keep a batch that is refused; one that is here already is found again."
     table = as_came(data)
@@ -158,6 +161,7 @@ def hold(
         'status': 'held',
     }
     same['contract'] = digests.get('contract')
+    same['key'] = None if key is None else json.dumps(list(key))
     values: dict[str, Any] = {
         **same,
         'rows': len(table),
@@ -266,6 +270,22 @@ def held_batches(
     )
 
 # %% ../nbs/lib/246_quarantine.ipynb #31f87d56
+def held_back(
+    store: Store,
+    dataset: str,
+    error: ContractError,
+    batches: Mapping[str, pa.Table | pd.DataFrame],
+    **about: Any,  # what `hold` takes
+) -> ContractError:  # raises StoreError
+    "The error to raise once batches that are refused are in quarantine: it says where they are."
+    numbers = [
+        hold(store, dataset, rows, batch=batch, error=str(error), **about).number
+        for batch, rows in batches.items()
+    ]
+    told = (f'The batch is kept in quarantine: mlops-nb data quarantine show {number}' for number in numbers)
+    return ContractError('\n'.join([str(error), *told]))
+
+
 @contextmanager
 def guarded(
     store: Store,
@@ -273,17 +293,10 @@ def guarded(
     data: pa.Table | pd.DataFrame,
     *,
     batch: str,
-    contract: Contract | None,
-    run: str = '',
-    message: str = '',
-    branch: str = 'main',
+    **about: Any,  # what `hold` takes
 ) -> Iterator[None]:  # raises ContractError, StoreError
     "Keep the batch when the block raises ContractError, and say so."
     try:
         yield
     except ContractError as e:
-        about = {'batch': batch, 'run': run, 'message': message, 'branch': branch}
-        kept = hold(store, dataset, data, contract=contract, error=str(e), **about)
-        raise ContractError(
-            f'{e}\nThe batch is kept in quarantine: mlops-nb data quarantine show {kept.number}'
-        ) from e
+        raise held_back(store, dataset, e, {batch: data}, **about) from e

@@ -5,7 +5,8 @@
 # %% ../nbs/lib/250_release.ipynb #629cc5ac
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -13,9 +14,11 @@ from .audit import append
 from .contract import Contract, enforce, read_contract
 from .core import RefusedError, UsageError
 from .data import Version, commit
+from .imports import profile_changes
 from .lineage import link
 from .quarantine import Held, held
 from .store import Store, quarantine
+from .upsert import upsert
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,8 +51,13 @@ def release(
         )
     contract, table = present_contract(entry), entry.arrow() if rows is None else rows
     checked = enforce(contract, table) if contract is not None else table
-    about = {'batch': entry.batch, 'contract': contract, 'run': run, 'message': why, 'branch': entry.branch}
-    version = commit(store, entry.dataset, checked, hold=False, **about)  # type: ignore[arg-type]
+    about: dict[str, Any] = {'batch': entry.batch, 'contract': contract, 'branch': entry.branch}
+    about |= {'run': run, 'message': why, 'hold': False}
+    if entry.key is not None:
+        version = upsert(store, entry.dataset, checked, key=json.loads(entry.key), **about)
+    else:
+        version = commit(store, entry.dataset, checked, **about)
+    profile_changes(store, version)
     if entry.version not in (None, version.version):
         raise RefusedError(
             f'quarantine {number} was released as {entry.dataset}@{entry.version} already; expected one that '

@@ -162,7 +162,7 @@ quarantine = sa.Table(
     *map(_text, ('dataset', 'batch')), sa.Column('rows', sa.BigInteger, nullable=False),
     *map(_text, ('data', 'reasons')), sa.Column('contract', sa.Text), *map(_text, ('error', 'status')),
     sa.Column('version', sa.Integer), _time(), *map(_text, ('created_by', 'run', 'message')),
-    sa.Column('branch', sa.Text, nullable=False, server_default='main'),
+    sa.Column('branch', sa.Text, nullable=False, server_default='main'), sa.Column('key', sa.Text),
 )  # fmt: skip
 reference = sa.Table(
     'reference', metadata, _text('name', key=True),
@@ -314,7 +314,7 @@ class Store(Placed):
             yield connection
 
 # %% ../nbs/lib/100_store.ipynb #d441dd4f
-FORMAT = '0006_quarantine_branch'
+FORMAT = '0007_quarantine_key'
 
 
 def found_format(

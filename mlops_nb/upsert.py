@@ -6,15 +6,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from .contract import Contract
 from .core import ConflictError, ContractError, NotFoundError, UsageError
-from .data import check_rows, contract_of, draft_of, read_parts, write
+from .data import Draft, check_rows, contract_of, draft_of, read_parts, write
+from .quarantine import guarded
 from .store import Store
 from .version import MAIN, Version, check_name, head
 
@@ -89,6 +92,19 @@ def _keyed(rows: pa.Table, key: Sequence[str], dataset: str) -> list[str]:
 TRIES: Final = 20
 
 
+def _drafts(
+    store: Store, before: Version, data: Any, key: Sequence[str], *, contract: Contract | None, batch: str
+) -> list[Draft]:  # raises UsageError, ContractError
+    "The batches that change, with their files in the store."
+    dataset = before.dataset
+    rows = check_rows(data, dataset, contract)
+    changed = _mend(store, before, rows, _keyed(rows, key, dataset), batch=batch)
+    return [
+        draft_of(store, check_rows(table, dataset, contract), dataset=dataset, batch=name, contract=contract)
+        for name, table in changed.items()
+    ]
+
+
 def upsert(
     store: Store,
     dataset: str,  # one that is there
@@ -100,9 +116,12 @@ def upsert(
     run: str = '',  # flow and run; '' by hand
     source: str = '',  # where the rows came from
     branch: str = MAIN,
+    contract: Contract | None = None,  # None: the one of the newest version, if it has one
+    hold: bool = True,  # whether rows that are refused are kept in quarantine
 ) -> Version:  # raises UsageError, ContractError, ConflictError, StoreError
     "Commit rows that replace those with the same key, and add the others."
     check_name(batch, 'batch')
+    about: dict[str, Any] = {'batch': batch, 'message': message, 'run': run, 'branch': branch}
     for left in reversed(range(TRIES)):
         with store.read() as connection:
             before = head(store, connection, dataset, branch)
@@ -110,20 +129,14 @@ def upsert(
             raise NotFoundError(
                 f'found no dataset {dataset!r}; expected one with versions. Commit a batch first'
             )
-        contract = contract_of(store, before)
-        rows = check_rows(data, dataset, contract)
-        key = _keyed(rows, key or (contract.key if contract else ()), dataset)
-        drafts = [
-            draft_of(
-                store, check_rows(table, dataset, contract), dataset=dataset, batch=name, contract=contract
-            )
-            for name, table in _mend(store, before, rows, key, batch=batch).items()
-        ]
-        about = replace(
-            drafts[0].version, batch=batch, message=message, run=run, source=source, branch=branch
-        )
+        rules = contract or contract_of(store, before)
+        given = list(key or (rules.key if rules else ()))
+        kept = guarded(store, dataset, data, contract=rules, key=given, **about) if hold else nullcontext()
         try:
-            return write(store, about, drafts, contract, expected=str(before))
+            with kept:
+                drafts = _drafts(store, before, data, given, contract=rules, batch=batch)
+                whole = replace(drafts[0].version, source=source, **about)
+                return write(store, whole, drafts, rules, expected=str(before))
         except ConflictError:
             if not left:
                 raise

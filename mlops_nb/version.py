@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from functools import cached_property
-from typing import Any, Final, overload
+from typing import TYPE_CHECKING, Any, Final, overload
 
 import sqlalchemy as sa
 
@@ -19,9 +19,13 @@ from .audit import append
 from .core import NotFoundError, UsageError, choices, now
 from .store import Store, alias, dataset_part, dataset_version, get_alias, move_alias
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 # %% auto #0
-__all__ = ['MAIN', 'Part', 'part_from', 'standing', 'parts_of', 'Parts', 'Version', 'stored', 'newest', 'branches_of', 'head',
-           'advance', 'lookup', 'find', 'check_name', 'check_pointer', 'tag']
+__all__ = ['MAIN', 'VERSION_COLUMNS', 'Part', 'part_from', 'standing', 'parts_of', 'Parts', 'Version', 'stored', 'newest',
+           'branches_of', 'head', 'advance', 'lookup', 'find', 'check_name', 'check_pointer', 'tag', 'version_rows',
+           'versions']
 
 # %% ../nbs/lib/232_version.ipynb #d7a0cc6c
 @dataclass(frozen=True)
@@ -380,3 +384,54 @@ def tag(
             details = {'from': was, 'to': version.version}
             append(connection, 'tag', f'dataset:{version.dataset}@{name}', details, who=store.settings.user)
     return version
+
+# %% ../nbs/lib/232_version.ipynb #36fc50b4
+def _tags(connection: sa.Connection) -> dict[str, str]:
+    "The tags of each version, by 'flights@3'."
+    found: dict[str, list[str]] = {}
+    for row in connection.execute(sa.select(alias).filter_by(kind='dataset').order_by('alias')):
+        found.setdefault(f'{row.name}@{row.version}', []).append(row.alias)
+    return {at: ' '.join(names) for at, names in found.items()}
+
+
+def _sizes(connection: sa.Connection) -> dict[str, int]:
+    "How many batches each version has, by 'flights@3'."
+    v, p = dataset_version.c, dataset_part.c
+    stands = sa.and_(
+        p.dataset == v.dataset, p.branch == v.branch, p.since <= v.version,
+        sa.or_(p.until.is_(None), p.until > v.version),
+    )  # fmt: skip
+    count = sa.func.count(p.batch.distinct())
+    query = sa.select(v.dataset, v.version, count).join(dataset_part, stands).group_by(v.dataset, v.version)
+    return {f'{dataset}@{version}': size for dataset, version, size in connection.execute(query)}
+
+# %% ../nbs/lib/232_version.ipynb #aacccaa9
+VERSION_COLUMNS: Final = (
+    'dataset', 'version', 'branch', 'batch', 'rows', 'batches', 'tags',
+    'created_at', 'created_by', 'run', 'source', 'message',
+)  # fmt: skip
+
+
+def version_rows(
+    store: Store,
+    dataset: str | None = None,  # None: all datasets
+) -> list[dict[str, Any]]:  # oldest first; raises NotFoundError for a dataset that is not there
+    "Every version: its number, branch, batch, rows, batches, tags; when, by whom, run, source and why."
+    query = sa.select(dataset_version).order_by('dataset', 'version')
+    if dataset is not None:
+        find(store, f'{dataset}@1')
+        query = query.filter_by(dataset=dataset)
+    with store.read() as connection:
+        rows = [dict(row) for row in connection.execute(query).mappings()]
+        tags, sizes = _tags(connection), _sizes(connection)
+    for row in rows:
+        at = f'{row["dataset"]}@{row["version"]}'
+        row |= {'tags': tags.get(at, ''), 'batches': sizes.get(at, 0)}
+    return [{name: row[name] for name in VERSION_COLUMNS} for row in rows]
+
+
+def versions(store: Store, dataset: str | None = None) -> pd.DataFrame:
+    "`version_rows` as a frame."
+    import pandas as pd
+
+    return pd.DataFrame(version_rows(store, dataset), columns=list(VERSION_COLUMNS))

@@ -19,9 +19,10 @@ from databases import fresh_database, new_project, postgres  # noqa: F401
 
 from mlops_nb.contract import Column, Contract, read_contract, write_contract
 from mlops_nb.core import ConflictError, ContractError, UsageError
-from mlops_nb.data import load, versions
+from mlops_nb.data import commit, load, versions
 from mlops_nb.imports import Query, import_rows
 from mlops_nb.lineage import trace
+from mlops_nb.profile import list_profiles
 from mlops_nb.quarantine import held_batches
 from mlops_nb.references import read_reference, refer
 from mlops_nb.store import Store, check, open_store
@@ -71,8 +72,33 @@ def test_a_large_import_is_cut_into_parts_and_comes_back_whole(store: Store) -> 
     last = import_rows(store, 'rows', tables(40_000), progress=seen.append, **about)
     assert seen[-1] == 40_000 == last.rows and len(last.batches) > 3
     assert load(store, 'rows@latest').arrow()['n'].to_pylist() == list(range(40_000))
-    count = len(versions(store))
-    assert import_rows(store, 'rows', tables(40_000), **about) == last and len(versions(store)) == count
+    assert last.version == 1 and list(versions(store)['batch']) == ['big']
+    assert sorted(list_profiles(store)['batch']) == sorted(last.batches)
+    assert import_rows(store, 'rows', tables(40_000), **about) == last and len(versions(store)) == 1
+
+
+def test_an_import_takes_the_place_of_all_parts_of_its_batch_and_of_no_other(store: Store) -> None:
+    about = {'contract': ROWS, 'size': 200_000}
+    own = pa.table({'n': [50_001, 50_002, 50_003], 'word': ['a', 'b', None]})
+    commit(store, 'rows', own, batch='big.9', contract=ROWS)  # somebody's own
+    parts = import_rows(store, 'rows', tables(40_000), batch='big', **about).batches
+    assert parts[:2] == ('big.9', 'big.1') and len(parts) > 4
+    fewer = import_rows(store, 'rows', tables(25_000), batch='big', **about)
+    assert (fewer.version, fewer.rows) == (3, 25_003) and 2 < len(fewer.batches) < len(parts)
+    one = import_rows(store, 'rows', tables(1_000), batch='big', **about)
+    assert one.batches == ('big.9', 'big') and one.rows == 1_003
+    again = import_rows(store, 'rows', tables(40_000), batch='big', **about)
+    assert again.batches == parts and again.version == 5
+    assert load(store, 'rows@2').arrow().equals(load(store, 'rows@5').arrow()) and check(store) == []
+
+
+def test_a_large_import_that_does_not_fit_the_dataset_is_in_quarantine_whole(store: Store) -> None:
+    commit(store, 'rows', pa.table({'n': [1]}), batch='a')
+    with pytest.raises(ContractError, match='word is new') as refused:
+        import_rows(store, 'rows', tables(40_000), batch='big', size=200_000)
+    kept = held_batches(store)
+    assert kept['rows'].sum() == 40_000 and str(refused.value).count('quarantine show') == len(kept) > 3
+    assert import_rows(store, 'rows', tables(40_000), batch='big', size=200_000, widen=True).version == 2
 
 
 @pytest.mark.parametrize('where', [3, 39])
@@ -164,15 +190,53 @@ def test_a_delta_snapshot_is_read_as_it_was_and_one_made_anew_is_noticed(
         read_reference(store, 'lake@1')
 
 
-def test_the_commands_import_draft_a_contract_search_features_and_draw_lineage(
+def test_an_iceberg_snapshot_is_read_as_it_was_and_one_made_anew_is_noticed(
+    store: Store, tmp_path: Path, mlops: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pyiceberg.catalog.sql import SqlCatalog
+
+    where = {'uri': f'sqlite:///{tmp_path}/lake.db', 'warehouse': f'file://{tmp_path}/lake'}
+    for name, value in where.items():
+        monkeypatch.setenv(f'PYICEBERG_CATALOG__LAKE__{name.upper()}', value)
+    lake, place = SqlCatalog('lake', **where), 'lake/weather.hourly'
+    lake.create_namespace('weather')
+    hourly = lake.create_table('weather.hourly', pa.schema({'n': pa.int64()}))
+    hourly.append(pa.table({'n': [1, 2]}))
+    first = refer(store, 'hourly', 'iceberg', place)
+    assert (first.version, first.rows, dict(first.columns)) == (1, 2, {'n': 'int64'})
+    hourly.append(pa.table({'n': [3]}))
+    assert read_reference(store, 'hourly@1').to_pydict() == {'n': [1, 2]}
+    asked = 'data', 'refer', 'hourly', place, '--kind', 'iceberg'
+    assert mlops(*asked, folder=store.settings.root).stdout == 'hourly@2: 3 rows × 1 columns\n'
+    old = first.options['version']
+    again = mlops(*asked, '--version', old, folder=store.settings.root)
+    assert again.stdout == 'hourly@3: 2 rows × 1 columns\n'  # what came back is a version like any other
+    missing = mlops(*asked, '--version', 7, folder=store.settings.root)
+    assert missing.returncode == 2 and 'found no snapshot 7; expected one of' in missing.stderr
+    lake.drop_table('weather.hourly')
+    lake.create_table('weather.hourly', pa.schema({'n': pa.int64()})).append(pa.table({'n': [1, 2]}))
+    with pytest.raises(UsageError, match=f'found no snapshot {old}.*Was it expired'):
+        read_reference(store, 'hourly@1')
+
+
+def test_the_error_without_a_connectors_library_names_the_extra(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind, library in ('iceberg', 'pyiceberg.catalog'), ('delta', 'deltalake'):
+        monkeypatch.setitem(sys.modules, library, None)  # as where it is not installed
+        with pytest.raises(UsageError, match=rf"pip install 'mlops-nb\[{kind}\]'"):
+            refer(store, 'rows', kind, 'lake/weather.hourly')
+
+
+def test_the_commands_commit_draft_a_contract_search_features_and_draw_lineage(
     store: Store, tmp_path: Path, mlops: Run
 ) -> None:
     root = store.settings.root
     FRAME.to_csv(tmp_path / 'july.csv', index=False)
     write_contract(ROWS, tmp_path / 'rows.toml')
-    done = mlops('data', 'import', 'rows', tmp_path / 'july.csv', '--batch', '2013-07', folder=root)
-    assert done.stdout == 'rows@1: 3 rows in 1 batches\n', done.stderr
-    again = mlops('data', 'import', 'rows', tmp_path / 'july.csv', '--batch', '2013-07', folder=root)
+    done = mlops('data', 'commit', 'rows', tmp_path / 'july.csv', '--batch', '2013-07', folder=root)
+    assert done.stdout == 'rows@1: 3 rows. Next: mlops-nb data versions rows\n', done.stderr
+    again = mlops('data', 'commit', 'rows', tmp_path / 'july.csv', '--batch', '2013-07', folder=root)
     assert again.stdout == done.stdout
     lineage = mlops('data', 'lineage', 'dataset:rows@1', '--from', 'source', folder=root)
     assert lineage.stdout.startswith('source:july.csv ')

@@ -19,9 +19,11 @@ from mlops_nb.core import ContractError, Settings, load_settings
 from mlops_nb.data import commit, load, versions
 from mlops_nb.failures import failures
 from mlops_nb.lineage import trace
+from mlops_nb.profile import load_profile
 from mlops_nb.quarantine import held, held_batches
 from mlops_nb.release import release
 from mlops_nb.store import Store, check, open_store
+from mlops_nb.upsert import upsert
 
 FLIGHTS = Contract(
     'flights',
@@ -205,3 +207,25 @@ def test_a_late_or_short_batch_is_refused_as_a_whole(store: Store) -> None:
     assert 'found 3 rows; expected at least 4' in str(told.value)
     assert held(store, 1).why()['row'].isna().all()
     assert load_settings(store.settings.root).user == 'ada'
+
+
+def test_rows_that_were_to_replace_others_are_held_and_do_so_when_they_are_released(
+    store: Store, mlops: Run
+) -> None:
+    root = store.settings.root
+    frame = pd.DataFrame(
+        {'flight': [2, 9], 'carrier': ['AA', 'XX'], 'distance': [1, 2], 'pilot': ['Ada', 'Ada']}
+    )
+    frame.to_csv(root / 'late.csv', index=False)
+    wrong = mlops('data', 'commit', 'flights', 'late.csv', '--upsert', folder=root)
+    assert wrong.returncode == 1 and wrong.stderr.rstrip().endswith('mlops-nb data quarantine show 1')
+    with pytest.raises(ContractError, match='quarantine show 1'):  # the same again is the same entry
+        upsert(store, 'flights', frame, batch='late')
+    with pytest.raises(ContractError, match='quarantine show 2'):  # as a batch it would be another
+        commit(store, 'flights', frame, batch='late')
+    done = release(store, 1, frame.assign(carrier='AA'), why='a typing mistake')
+    assert str(done) == 'flights@2' and held(store, 1).status == 'released'
+    rows = load(store, 'flights@2').pandas().set_index('flight')
+    assert rows['distance'].to_dict() == {1: 733, 2: 1, 3: 733, 9: 2}
+    found = load_profile(store, dataset='flights', batch='2013-06')  # which has changed too
+    assert found.rows == 3 and found.columns['distance'].minimum == 1
