@@ -111,10 +111,18 @@ def contract_file(dataset: str) -> Path:
 # %% ../nbs/lib/755_cli_features.ipynb #1f3dcdb3
 def refer_data(
     name: str,
-    place: Annotated[str, typer.Argument(help='A URL of SQLAlchemy with --sql; with --kind delta a table.')],
+    place: Annotated[
+        str,
+        typer.Argument(
+            help='With --sql a URL of SQLAlchemy; a Delta table; of Iceberg CATALOGUE/NAMESPACE.TABLE.'
+        ),
+    ],
     sql: str = '',
-    kind: Annotated[str, typer.Option(help='sql, or a connector: delta.')] = 'sql',
-    version: Annotated[int | None, typer.Option(help='Of a Delta table; default: the newest.')] = None,
+    kind: Annotated[str, typer.Option(help='sql, or a connector: delta, iceberg.')] = 'sql',
+    version: Annotated[
+        int | None,
+        typer.Option(help='Of a Delta table, or a snapshot of an Iceberg one; default: the newest.'),
+    ] = None,
 ) -> None:
     """Keep identity, schema, count and profile of rows that stay where they are.
 

@@ -88,6 +88,20 @@ def _unit(labels: Table, at: str, source: Source, table: Table) -> str:  # raise
     )
     return 'ns' if any(kind.endswith('_NS') for kind in kinds) else 'us'
 
+# %% ../nbs/lib/226_features_sql.ipynb #627035dc
+def _check_whole(
+    connection: duckdb.DuckDBPyConnection, labels: Table, source: Source, table: Table
+) -> None:  # raises UsageError
+    "Refuse whole numbers that a key's column of floats has rounded: they would be others' keys."
+    for key in source.keys:
+        for one, other in (labels, table), (table, labels):
+            if one.types[key] in ('FLOAT', 'DOUBLE') and 'INT' in other.types[key]:
+                query = f'SELECT max(abs({_key(key, one.types[key])})) FROM {one.sql}'
+                if (connection.execute(query).fetchall()[0][0] or 0) >= 2**53:
+                    raise UsageError(
+                        f'{source.name}: {key} holds rounded numbers; expected whole ones: Int64'
+                    )
+
 # %% ../nbs/lib/226_features_sql.ipynb #7ff590f1
 def _usable(connection: duckdb.DuckDBPyConnection, source: Source, table: Table, unit: str) -> str:
     "The query of a source's usable rows, `k0`, `k1` … and `t` first; raises UsageError for contradictions."
@@ -130,6 +144,7 @@ def _query(
     mine, values, joins, tables, units = ['*', 'row_number() OVER () AS n'], [], [], [], set()
     for number, (source, table) in enumerate(sources):
         units.add(unit := _unit(labels, at, source, table))
+        _check_whole(connection, labels, source, table)
         mine += [f'{_key(key, labels.types[key])} AS k{number}_{i}' for i, key in enumerate(source.keys)]
         tables.append(f's{number} AS MATERIALIZED ({_usable(connection, source, table, unit)})')
         join, counts = _join(labels, at, source, number=number, unit=unit)

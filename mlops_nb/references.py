@@ -72,7 +72,7 @@ class Reference:
 
     name: str
     version: int
-    kind: str  # 'sql', 'delta' …
+    kind: str  # 'sql', 'delta', 'iceberg' …
     place: str
     options: Mapping[str, Any]
     identity: str
@@ -121,7 +121,7 @@ def find_reference(
 def refer(
     store: Store,
     name: str,  # 'weather'
-    kind: str,  # 'sql', or a connector's: 'delta'
+    kind: str,  # 'sql', or a connector's: 'delta', 'iceberg'
     place: str,  # a URL or path without secrets: passwords belong into the driver's own configuration
     **options: Any,  # sql='SELECT …'; version=7
 ) -> Reference:  # raises UsageError
