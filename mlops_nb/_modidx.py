@@ -2063,6 +2063,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'mlops_nb.texts.text_hashes': ('lib/texts.html#text_hashes', 'mlops_nb/texts.py')},
             'mlops_nb.told': { 'mlops_nb.told.Answer': ('lib/told.html#answer', 'mlops_nb/told.py'),
                                'mlops_nb.told.alarms_of': ('lib/told.html#alarms_of', 'mlops_nb/told.py'),
+                               'mlops_nb.told.carried_by': ('lib/told.html#carried_by', 'mlops_nb/told.py'),
                                'mlops_nb.told.column_words': ('lib/told.html#column_words', 'mlops_nb/told.py'),
                                'mlops_nb.told.does_it_matter': ('lib/told.html#does_it_matter', 'mlops_nb/told.py'),
                                'mlops_nb.told.estimate_words': ('lib/told.html#estimate_words', 'mlops_nb/told.py'),
