@@ -431,6 +431,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'mlops_nb.companions.fix_pairs': ('lib/companions.html#fix_pairs', 'mlops_nb/companions.py'),
                                      'mlops_nb.companions.floats': ('lib/companions.html#floats', 'mlops_nb/companions.py'),
                                      'mlops_nb.companions.is_companion': ('lib/companions.html#is_companion', 'mlops_nb/companions.py'),
+                                     'mlops_nb.companions.is_segment': ('lib/companions.html#is_segment', 'mlops_nb/companions.py'),
                                      'mlops_nb.companions.pair_columns': ('lib/companions.html#pair_columns', 'mlops_nb/companions.py'),
                                      'mlops_nb.companions.pair_of': ('lib/companions.html#pair_of', 'mlops_nb/companions.py'),
                                      'mlops_nb.companions.positives': ('lib/companions.html#positives', 'mlops_nb/companions.py'),
