@@ -1131,6 +1131,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'mlops_nb.lineage._tree': ('lib/lineage.html#_tree', 'mlops_nb/lineage.py'),
                                   'mlops_nb.lineage._walk': ('lib/lineage.html#_walk', 'mlops_nb/lineage.py'),
                                   'mlops_nb.lineage._whole_name': ('lib/lineage.html#_whole_name', 'mlops_nb/lineage.py'),
+                                  'mlops_nb.lineage._words': ('lib/lineage.html#_words', 'mlops_nb/lineage.py'),
                                   'mlops_nb.lineage.check_node': ('lib/lineage.html#check_node', 'mlops_nb/lineage.py'),
                                   'mlops_nb.lineage.link': ('lib/lineage.html#link', 'mlops_nb/lineage.py'),
                                   'mlops_nb.lineage.notebook_text': ('lib/lineage.html#notebook_text', 'mlops_nb/lineage.py'),
