@@ -373,6 +373,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'mlops_nb.collector': { 'mlops_nb.collector.collector_paused': ('lib/collector.html#collector_paused', 'mlops_nb/collector.py'),
                                     'mlops_nb.collector.garbage_collected': ( 'lib/collector.html#garbage_collected',
                                                                               'mlops_nb/collector.py'),
+                                    'mlops_nb.collector.little_garbage': ('lib/collector.html#little_garbage', 'mlops_nb/collector.py'),
                                     'mlops_nb.collector.made_to_stay': ('lib/collector.html#made_to_stay', 'mlops_nb/collector.py'),
                                     'mlops_nb.collector.soon_over': ('lib/collector.html#soon_over', 'mlops_nb/collector.py')},
             'mlops_nb.column': { 'mlops_nb.column.ColumnProfile': ('lib/column.html#columnprofile', 'mlops_nb/column.py'),
