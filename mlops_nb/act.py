@@ -94,7 +94,7 @@ def investigation(
         prose('## What it was\n\nWrite it down here; then decide: `mlops-nb review` lists what is open.'),
     ]
 
-
+# %% ../nbs/lib/545_act.ipynb #9517e361
 def prepare_investigation(store: Store, made: Decision, report: Report) -> Path:
     "The notebook of an investigation."
     with store.read() as connection:
@@ -168,7 +168,7 @@ def check_act(
     elif action == 'retrain':
         store.settings.model(report.model)
 
-
+# %% ../nbs/lib/545_act.ipynb #5794c590
 def done_already(store: Store, made: Decision) -> bool:
     "Whether a decision was carried out."
     return any(
@@ -226,7 +226,7 @@ def _roll_back(store: Store, settings: Settings, made: Decision) -> Outcome:
     note_done(store, settings, made, version=version)
     return Outcome(made, f'{made.model}@{version} is champion again.')
 
-
+# %% ../nbs/lib/545_act.ipynb #390ace4a
 def carry_out(
     store: Store,
     settings: Settings,  # who asks

@@ -128,7 +128,7 @@ def brought(store: Store, dataset: str) -> dict[str, list[str]]:  # empty: there
         found.setdefault(batch, []).append(message)
     return found
 
-
+# %% ../nbs/lib/435_arrival.ipynb #6d95b8cb
 def same(rows: pa.Table, others: pa.Table) -> bool:
     "Whether two tables have the same columns and rows."
     return rows.column_names == others.column_names and bool(rows.equals(others))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -84,6 +84,33 @@ def _named(url: str, digest: str = '') -> dict[str, str]:
     start = f'{prefix.strip("/")}/files/'.removeprefix('/')
     return {'Bucket': bucket, 'Key': f'{start}{digest[:2]}/{digest[2:]}' if digest else start}
 
+# %% ../nbs/lib/025_bucket.ipynb #e5919291
+def _asked(
+    client: Any,
+    name: Mapping[str, str],  # as `_named` has it
+) -> dict[str, Any]:  # empty: it is not there; raises botocore's errors
+    "What a server says about an object."
+    from botocore.exceptions import ClientError
+
+    try:
+        return dict(client.head_object(**name, ChecksumMode='ENABLED'))
+    except ClientError as e:
+        if e.response.get('Error', {}).get('Code') == '404':
+            return {}
+        raise
+
+# %% ../nbs/lib/025_bucket.ipynb #314f3007
+def _listed(
+    page: Mapping[str, Any],  # of the answer to list_objects_v2
+    start: str,  # what all names begin with: 'prefix/files/'
+) -> Iterator[Kept]:
+    "The objects that a page of a bucket's list names."
+    today = parsedate_to_datetime(page['ResponseMetadata']['HTTPHeaders']['date'])
+    for one in page.get('Contents', ()):
+        digest = one['Key'].removeprefix(start).replace('/', '')
+        age = (today - one['LastModified']).total_seconds()
+        yield Kept(f'files/{digest[:2]}/{digest[2:]}', digest, age)
+
 # %% ../nbs/lib/025_bucket.ipynb #31189ada
 @dataclass(frozen=True)
 class Objects:
@@ -91,6 +118,7 @@ class Objects:
 
     url: str  # s3://bucket or s3://bucket/prefix
     endpoint: str = ''  # of another server than Amazon's: http://127.0.0.1:9000
+    at_once: ClassVar[int] = 8  # how many are worth reading at the same time
 
     @cached_property
     def client(self) -> Any:
@@ -99,28 +127,18 @@ class Objects:
 
     def place(self, digest: str) -> str:
         "An object's address; raises UsageError."
-        name = _named(self.url, check_digest(digest))
-        return f's3://{name["Bucket"]}/{name["Key"]}'
+        return 's3://{Bucket}/{Key}'.format(**_named(self.url, check_digest(digest)))
 
     def head(self, digest: str) -> dict[str, Any]:  # empty: it is not there
         "What the server says about an object. Raises StoreError."
-        from botocore.exceptions import ClientError
-
         with server(self.place(digest), self.endpoint):
-            try:
-                return dict(self.client.head_object(**_named(self.url, digest), ChecksumMode='ENABLED'))
-            except ClientError as e:
-                if e.response.get('Error', {}).get('Code') == '404':
-                    return {}
-                raise
+            return _asked(self.client, _named(self.url, digest))
 
     def touch(self, digest: str) -> None:
         "Make an object young again, by a copy onto itself. Raises StoreError."
-        name = _named(self.url, digest)
+        name, anew = _named(self.url, digest), {'MetadataDirective': 'REPLACE', 'ChecksumAlgorithm': 'SHA256'}
         with server(self.place(digest), self.endpoint):
-            self.client.copy_object(
-                **name, CopySource=name, MetadataDirective='REPLACE', ChecksumAlgorithm='SHA256'
-            )
+            self.client.copy_object(**name, CopySource=name, **anew)
 
     def remove(self, kept: Kept) -> None:
         "Remove an object for good. Raises StoreError."
@@ -133,39 +151,35 @@ class Objects:
         with server(self.url, self.endpoint):
             pages = self.client.get_paginator('list_objects_v2')
             for page in pages.paginate(Bucket=name['Bucket'], Prefix=name['Key']):
-                today = parsedate_to_datetime(page['ResponseMetadata']['HTTPHeaders']['date'])
-                for one in page.get('Contents', ()):
-                    digest = one['Key'].removeprefix(name['Key']).replace('/', '')
-                    age = (today - one['LastModified']).total_seconds()
-                    yield Kept(f'files/{digest[:2]}/{digest[2:]}', digest, age)
+                yield from _listed(page, name['Key'])
+
+# %% ../nbs/lib/025_bucket.ipynb #036d4012
+def _put(objects: Objects, digest: str, body: Any) -> str:
+    "Send an object, unless it is there; its SHA-256. Raises StoreError."
+    if objects.head(digest).get('ChecksumSHA256') == _checksum(digest):
+        objects.touch(digest)
+    else:
+        with server(objects.place(digest), objects.endpoint):
+            name = _named(objects.url, digest)
+            objects.client.put_object(**name, Body=body, ChecksumSHA256=_checksum(digest))
+    write_point('file.kept')
+    return digest
 
 # %% ../nbs/lib/025_bucket.ipynb #e410f3a5
 @dataclass(frozen=True)
 class Bucket(Objects):
     "A bucket of files that are written once, under their SHA-256."
 
-    at_once: ClassVar[int] = 8  # how many are worth reading at the same time
-
-    def _put(self, digest: str, body: Any) -> str:
-        if self.head(digest).get('ChecksumSHA256') == _checksum(digest):
-            self.touch(digest)
-        else:
-            with server(self.place(digest), self.endpoint):
-                name = _named(self.url, digest)
-                self.client.put_object(**name, Body=body, ChecksumSHA256=_checksum(digest))
-        write_point('file.kept')
-        return digest
-
     def put(self, data: bytes) -> str:
         "Keep bytes; their SHA-256. Raises StoreError."
-        return self._put(sha256(data), data)
+        return _put(self, sha256(data), data)
 
     def put_file(self, path: str | Path) -> str:
         "Keep a copy of a file; its SHA-256. Raises StoreError."
         with disk(path):
             digest, source = sha256_file(path), open(path, 'rb')  # noqa: SIM115
         with source:
-            return self._put(digest, source)
+            return _put(self, digest, source)
 
     def size(self, digest: str) -> int:
         "The bytes of a file that is there. Raises StoreError."

@@ -122,7 +122,7 @@ def _slices(metric: str, champion: Predictions, challenger: Predictions, *, evid
     order = {'better': 0, 'worse': 1, 'no difference seen': 2, 'cannot tell': 3}
     return tuple(sorted(found, key=lambda one: (order[one.outcome], -abs(one.difference or 0), one.name)))
 
-
+# %% ../nbs/lib/485_challenge.ipynb #bc61c15b
 def _apart(
     champion: Predictions, challenger: Predictions, *, every: Sequence[Slices], shown: int = 5
 ) -> tuple[SliceResult, ...]:

@@ -190,9 +190,8 @@ def compare_models(
     from mlops_nb.store import open_store
 
     settings = load_settings()
-    store = open_store(settings)
     found = compare_versions(
-        store, [champion, challenger], rows_to_compare(settings, rows, run),
+        open_store(settings), [champion, challenger], rows_to_compare(settings, rows, run),
         cut_by=[name.strip() for name in by.split(',') if name.strip()], threshold=threshold, seen=seen,
     )  # fmt: skip
     if as_json:

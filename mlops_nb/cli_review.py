@@ -122,7 +122,7 @@ def report_lines(report: Report) -> list[str]:
     )
     return lines
 
-
+# %% ../nbs/lib/760_cli_review.ipynb #170d5b8a
 @review_app.command('show')
 def show_report(model: str, batch: str, as_json: AsJson = False) -> None:
     """A report in the terminal: the answer, what changed, what was decided.
@@ -146,7 +146,7 @@ def show_report(model: str, batch: str, as_json: AsJson = False) -> None:
         f'Decide: mlops-nb review accept {model} {batch}{after} --why "…"'
     )
 
-
+# %% ../nbs/lib/760_cli_review.ipynb #16325841
 @review_app.command('page')
 def review_page(
     model: str,
@@ -175,7 +175,19 @@ def as_day(text: str) -> date | None:  # raises UsageError
     except ValueError:
         raise UsageError(f'found --until {text}; expected a day such as {date.today()}') from None
 
+# %% ../nbs/lib/760_cli_review.ipynb #930b3208
+TEXTS = {
+    'accept': 'The batch, or --column, is the new normal: it joins the reference.',
+    'watch': 'Nothing to do yet: open again on the day of --until.',
+    'mute': 'The columns of --column raise no alarm until the day of --until.',
+    'investigate': 'Find the cause first: a notebook is prepared.',
+    'retrain': 'Train a new version: the flow train is run on the latest batches.',
+    'rollback': 'The version before is champion again.',
+    'bad-data': 'Not drift but bad data: nothing trains on the batch.',
+    'reopen': 'Take back what was decided: the report is open again.',
+}  # as in `decision.ACTIONS`, which costs half a second to import
 
+# %% ../nbs/lib/760_cli_review.ipynb #cd475d58
 def decision_command(action: str, text: str) -> None:
     "Add the command of one action."
 
@@ -207,16 +219,6 @@ def decision_command(action: str, text: str) -> None:
     review_app.command(action)(command)
 
 
-TEXTS = {
-    'accept': 'The batch, or --column, is the new normal: it joins the reference.',
-    'watch': 'Nothing to do yet: open again on the day of --until.',
-    'mute': 'The columns of --column raise no alarm until the day of --until.',
-    'investigate': 'Find the cause first: a notebook is prepared.',
-    'retrain': 'Train a new version: the flow train is run on the latest batches.',
-    'rollback': 'The version before is champion again.',
-    'bad-data': 'Not drift but bad data: nothing trains on the batch.',
-    'reopen': 'Take back what was decided: the report is open again.',
-}  # as in `decision.ACTIONS`, which costs half a second to import
 for _action, _text in TEXTS.items():
     decision_command(_action, _text)
 
@@ -242,7 +244,7 @@ def notebook(
     path = step_notebook(store, report, step, executed_notebooks(store.settings, report.run))
     print(f'wrote {path.relative_to(store.settings.root)}')
 
-
+# %% ../nbs/lib/760_cli_review.ipynb #21cadca2
 @review_app.command('alarms')
 def list_alarms(
     retry: Annotated[bool, typer.Option(help='Send again what has failed.')] = False, as_json: AsJson = False

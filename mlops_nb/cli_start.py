@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,9 +16,12 @@ from .cli_profile import key_of_project
 from .console import application
 from .core import SettingsError, UsageError, find_root, load_settings, login_name
 
+if TYPE_CHECKING:
+    from mlops_nb.drift import Check
+
 # %% auto #0
-__all__ = ['TO_TRY', 'IN_PROJECT', 'drift_app', 'place', 'welcome', 'drift_commands', 'say', 'write', 'as_pairs', 'check_drift',
-           'new']
+__all__ = ['TO_TRY', 'IN_PROJECT', 'drift_app', 'Time', 'Every', 'Segments', 'Pairs', 'place', 'welcome', 'drift_commands', 'say',
+           'write', 'as_pairs', 'deliver', 'check_drift', 'new']
 
 # %% ../nbs/lib/710_cli_start.ipynb #e3835060
 TO_TRY = (
@@ -97,6 +100,22 @@ def write(path: Path, text: str) -> None:  # raises UsageError
         ) from e
 
 # %% ../nbs/lib/710_cli_start.ipynb #cb8243ca
+Time = Annotated[
+    str, typer.Option(help='Column of when a row happened: lets the history say what is normal.')
+]
+Every = Annotated[
+    str, typer.Option(help='hour, day, week, month, quarter or year; default: what suits the history.')
+]
+Segments = Annotated[
+    list[str] | None,
+    typer.Option(help='A column: the rows of each of its values are compared, too; several times.'),
+]
+Pairs = Annotated[
+    list[str] | None,
+    typer.Option(help='FIRST,SECOND, two columns of numbers: the second given the first; several times.'),
+]
+
+
 def as_pairs(texts: list[str]) -> list[tuple[str, str]]:  # raises UsageError
     "Pairs of columns from the command line."
     found = [tuple(name.strip() for name in text.split(',')) for text in texts]
@@ -105,6 +124,29 @@ def as_pairs(texts: list[str]) -> list[tuple[str, str]]:  # raises UsageError
             raise UsageError(f'found --pair {text}; expected two columns, such as --pair dep_delay,arr_delay')
     return [(first, second) for first, second in found]
 
+# %% ../nbs/lib/710_cli_start.ipynb #d138bbd1
+def deliver(
+    report: Check,
+    *,
+    page: Path,
+    junit: Path | None,
+    markdown: Path | None,
+    fail_on: str,  # the verdict from which on the exit code is 1: 'drift', 'watch', 'never'
+) -> int:  # the exit code; raises UsageError
+    "Say what was found, and write what was asked for."
+    from mlops_nb import summary
+
+    written = report.write(page)
+    print(
+        f'\n{report.text}\n\nWrote the page: {written} (open it in a browser)'
+        f'\nNext: {report.commands[0].line}'
+    )
+    if junit:
+        write(junit, summary.junit(report.drift, fail_on=fail_on))
+    if markdown:
+        write(markdown, summary.markdown(report.drift))
+    return int(summary.fails(report.drift, fail_on))
+
 # %% ../nbs/lib/710_cli_start.ipynb #fc6b91b1
 @drift_app.command('check')
 def check_drift(
@@ -112,26 +154,16 @@ def check_drift(
         str, typer.Argument(help='The new rows: Parquet, CSV, Arrow or JSON lines, or a folder of them.')
     ],
     against: Annotated[str, typer.Option(help='The rows that stand for normal.')],
-    time: Annotated[
-        str, typer.Option(help='Column of when a row happened: lets the history say what is normal.')
-    ] = '',
-    every: Annotated[
-        str, typer.Option(help='hour, day, week, month, quarter or year; default: what suits the history.')
-    ] = '',
+    time: Time = '',
+    every: Every = '',
     alpha: Annotated[
         float, typer.Option(help='How often rows in which nothing changed may be called drifted.')
     ] = 0.01,
     page: Annotated[
         Path | None, typer.Option(help='Where the page is written; default: drift-NEW.html here.')
     ] = None,
-    segment: Annotated[
-        list[str] | None,
-        typer.Option(help='A column: the rows of each of its values are compared, too; several times.'),
-    ] = None,
-    pair: Annotated[
-        list[str] | None,
-        typer.Option(help='FIRST,SECOND, two columns of numbers: the second given the first; several times.'),
-    ] = None,
+    segment: Segments = None,
+    pair: Pairs = None,
     fail_on: Annotated[
         str, typer.Option(help='The verdict from which on the exit code is 1: drift, watch or never.')
     ] = 'drift',
@@ -151,19 +183,10 @@ def check_drift(
     from mlops_nb.drift import check
 
     summary.check_fail_on(fail_on)
-    key = key_of_project()
-    more = {'segments': segment or [], 'pairs': as_pairs(pair or [])}
-    report = check(new, against, time=time, every=every, alpha=alpha, key=key, progress=say, **more)  # type: ignore[arg-type]
-    written = report.write(page or Path(f'drift-{Path(new).name.partition(".")[0] or "new"}.html'))
-    print(
-        f'\n{report.text}\n\nWrote the page: {written} (open it in a browser)'
-        f'\nNext: {report.commands[0].line}'
-    )
-    if junit:
-        write(junit, summary.junit(report.drift, fail_on=fail_on))
-    if markdown:
-        write(markdown, summary.markdown(report.drift))
-    raise typer.Exit(1 if summary.fails(report.drift, fail_on) else 0)
+    more: dict[str, Any] = {'segments': segment or [], 'pairs': as_pairs(pair or []), 'key': key_of_project()}
+    report = check(new, against, time=time, every=every, alpha=alpha, progress=say, **more)
+    place = page or Path(f'drift-{Path(new).name.partition(".")[0] or "new"}.html')
+    raise typer.Exit(deliver(report, page=place, junit=junit, markdown=markdown, fail_on=fail_on))
 
 # %% ../nbs/lib/710_cli_start.ipynb #16336982
 def new(

@@ -238,6 +238,27 @@ def _slice(
     unsure = interval is None or (answer == 'failed' and verdict(rule, value, wide) != 'failed')
     return interval, 'cannot tell' if unsure else answer
 
+# %% ../nbs/lib/480_evidence.ipynb #04c90b63
+def _worst(
+    judged: Sequence[SliceResult],  # the worst first
+    *,
+    rows: int,
+    note: str,
+) -> Measured:
+    "What slices say together."
+    order: dict[Verdict | None, int] = {'failed': 0, 'cannot tell': 1, 'passed': 2}
+    ranked = sorted(judged, key=lambda one: order[one.verdict])
+    first = ranked[0]
+    note = f'{first.name}, {first.rows:,} rows{"; " if note else ""}{note}'
+    return Measured(
+        value=first.value,
+        note=note,
+        interval=first.interval,
+        rows=rows,
+        slices=tuple(ranked),
+        answer=first.verdict,
+    )
+
 # %% ../nbs/lib/480_evidence.ipynb #508043bc
 def _named(rule: Rule, evidence: Evidence) -> Measured:
     "The worst of named slices."
@@ -260,27 +281,6 @@ def _named(rule: Rule, evidence: Evidence) -> Measured:
     side = METRICS[quantity.name]
     judged.sort(key=lambda one: -math.inf if one.value is None else side * one.value)
     return _worst(judged, rows=rows, note=note)
-
-# %% ../nbs/lib/480_evidence.ipynb #04c90b63
-def _worst(
-    judged: Sequence[SliceResult],  # the worst first
-    *,
-    rows: int,
-    note: str,
-) -> Measured:
-    "What slices say together."
-    order: dict[Verdict | None, int] = {'failed': 0, 'cannot tell': 1, 'passed': 2}
-    ranked = sorted(judged, key=lambda one: order[one.verdict])
-    first = ranked[0]
-    note = f'{first.name}, {first.rows:,} rows{"; " if note else ""}{note}'
-    return Measured(
-        value=first.value,
-        note=note,
-        interval=first.interval,
-        rows=rows,
-        slices=tuple(ranked),
-        answer=first.verdict,
-    )
 
 # %% ../nbs/lib/480_evidence.ipynb #97693e0b
 def _searched(rule: Rule, evidence: Evidence) -> Measured:

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['SKOPS', 'VERSION_COLUMNS', 'Format', 'trusted_types', 'find_format', 'ModelVersion', 'check_registered', 'read_model',
-           'from_row', 'find_version', 'model_name', 'parse_spec', 'load_version', 'version_rows', 'versions']
+__all__ = ['SKOPS', 'VERSION_COLUMNS', 'Format', 'trusted_types', 'find_format', 'Registered', 'ModelVersion', 'check_registered',
+           'read_model', 'from_row', 'find_version', 'model_name', 'parse_spec', 'load_version', 'version_rows',
+           'versions']
 
 # %% ../nbs/lib/440_models.ipynb #dc162065
 class Format(Protocol):
@@ -66,10 +67,10 @@ def find_format(
     made: Format = found()
     return made
 
-# %% ../nbs/lib/440_models.ipynb #2e8615a4
+# %% ../nbs/lib/440_models.ipynb #fa2e059e
 @dataclass(frozen=True)
-class ModelVersion:
-    "One numbered state of a model."
+class Registered:
+    "What the catalogue says of a version of a model."
 
     model: str  # 'late'
     version: int  # 1, 2, 3 …
@@ -81,12 +82,18 @@ class ModelVersion:
     created_at: datetime
     created_by: str
     environment: Mapping[str, str]  # versions of what it was made with
-    store: Store = field(repr=False, compare=False)
-    record: str = ''  # SHA-256 of its record; '' for versions from before there were any
-    card: str = ''  # SHA-256 of its model card
 
     def __str__(self) -> str:
         return f'{self.model}@{self.version}'
+
+# %% ../nbs/lib/440_models.ipynb #2e8615a4
+@dataclass(frozen=True)
+class ModelVersion(Registered):
+    "One numbered state of a model, and what is kept of it in the store."
+
+    store: Store = field(repr=False, compare=False)
+    record: str = ''  # SHA-256 of its record; '' for versions from before there were any
+    card: str = ''  # SHA-256 of its model card
 
     def estimator(self) -> Any:
         "The fitted model, its bytes checked; raises StoreError, CorruptError, RefusedError."

@@ -321,14 +321,7 @@ class Stream(io.TextIOBase):
         "Text, at once; raises TypeError on anything else."
         if not isinstance(text, str):
             raise TypeError(f'write() argument must be str, not {type(text)}')
-        if os.getpid() != self.process:
-            os.write(self.fileno(), text.encode(errors='replace'))
-        elif self.over or self.outputs.telling == threading.get_ident():
-            (getattr(sys, self.name) if self.over else self.outside).write(text)
-        else:
-            with self.outputs.lock:
-                self.outputs.pending()
-                add_text(self.outputs, self.name, text)
+        _pass_on(self, text)
         return len(text)
 
     def fileno(self) -> int:
@@ -347,6 +340,19 @@ class Stream(io.TextIOBase):
     def writable(self) -> bool:
         "Yes."
         return True
+
+# %% ../nbs/lib/300_outputs.ipynb #a9e723fb
+def _pass_on(stream: Stream, text: str) -> None:
+    "Take a text to where it belongs now."
+    outputs = stream.outputs
+    if os.getpid() != stream.process:
+        os.write(stream.fileno(), text.encode(errors='replace'))
+    elif stream.over or outputs.telling == threading.get_ident():
+        (getattr(sys, stream.name) if stream.over else stream.outside).write(text)
+    else:
+        with outputs.lock:
+            outputs.pending()
+            add_text(outputs, stream.name, text)
 
 # %% ../nbs/lib/300_outputs.ipynb #832c941a
 class Descriptors:

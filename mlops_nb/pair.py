@@ -11,14 +11,13 @@ from typing import Final
 
 from .core import UsageError, canonical_json, sha256
 
+MARK: Final = '::'  # between a column and what a profile keeps beside it
+MOST_EDGES: Final = 25  # 26 × 26 cells fit into the frequent values
+
 # %% auto #0
 __all__ = ['MARK', 'MOST_EDGES', 'Pair']
 
 # %% ../nbs/lib/170_pair.ipynb #1a5b0005
-MARK: Final = '::'  # between a column and what a profile keeps beside it
-MOST_EDGES: Final = 25  # 26 × 26 cells fit into the frequent values
-
-
 @dataclass(frozen=True)
 class Pair:
     "Two columns of numbers, and the grid on which they are looked at together."

@@ -162,14 +162,8 @@ class NotebookFile(pytest.File):
         numbers = cell_numbers(self.notebook.cells)
         for index, one in self.plan.items():
             if one.source or one.flag:
-                source = self.notebook.cells[index]['source']
-                yield CellItem.from_parent(
-                    self,
-                    name=f'cell_{numbers[index]}',
-                    number=numbers[index],
-                    first=first_line(source),
-                    flag=one.flag,
-                )
+                about = {'number': numbers[index], 'first': first_line(self.notebook.cells[index]['source'])}
+                yield CellItem.from_parent(self, name=f'cell_{numbers[index]}', flag=one.flag, **about)
 
     def results(self) -> list[CellResult]:
         "What became of its cells, which run the first time; raises UsageError that time."

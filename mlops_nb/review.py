@@ -16,6 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+# %% auto #0
+__all__ = ['DECISIONS', 'END', 'commands', 'report_html', 'file_name', 'Report', 'find_report', 'load_report', 'report',
+           'reference_batches', 'stands', 'reference_profiles', 'recent_profiles', 'prediction_profiles',
+           'expected_performance', 'importance']
+
+# %% ../nbs/lib/515_review.ipynb #79a52e7d
 from .alarm import tell
 from .audit import append
 from .companions import MARK
@@ -54,11 +60,6 @@ from .verdict import Drift, Estimate, drift_from_json
 
 if TYPE_CHECKING:
     from mlops_nb.profile import Profile
-
-# %% auto #0
-__all__ = ['DECISIONS', 'END', 'commands', 'report_html', 'file_name', 'Report', 'find_report', 'load_report', 'report',
-           'reference_batches', 'stands', 'reference_profiles', 'recent_profiles', 'prediction_profiles',
-           'expected_performance', 'importance']
 
 # %% ../nbs/lib/515_review.ipynb #8ade4164
 def commands(
@@ -104,7 +105,7 @@ DECISIONS, END = (
     '<!--/decisions-->',
 )  # around the part of a page that is filled when it is shown
 
-
+# %% ../nbs/lib/515_review.ipynb #04a8841c
 @dataclass(frozen=True, repr=False)
 class Report:
     "A comparison that is kept, with its page and what was decided about it."
@@ -297,7 +298,7 @@ def stands(
     needed = {name for part in parts or () for name in re.split(' given | with ', part)}  # by a pair
     return not parts or bool(names & {*parts}) or main in needed
 
-
+# %% ../nbs/lib/515_review.ipynb #54dc4aef
 def reference_profiles(
     store: Store,
     model: ModelSettings,
@@ -365,7 +366,7 @@ def prediction_profiles(
     version = named[-1].metadata.get('model')
     return [one for one in named if one.metadata.get('model') == version]
 
-
+# %% ../nbs/lib/515_review.ipynb #650746fd
 def expected_performance(
     store: Store,
     model: ModelSettings,
@@ -380,7 +381,7 @@ def expected_performance(
     known = [one for one in found[:-1] if label in one.columns]
     return estimates(found[-1], model.score, known, threshold=threshold) if len(known) > 1 else ()
 
-
+# %% ../nbs/lib/515_review.ipynb #510df561
 def importance(
     store: Store,
     model: str,  # 'late'

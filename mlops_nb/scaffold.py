@@ -32,76 +32,10 @@ from .periods import choose_period, cut, event_times
 from .tables import read_table
 
 # %% auto #0
-__all__ = ['STEPS', 'WHY_NOT', 'FILTERS', 'NOT_RUN', 'CELL', 'Plan', 'spaced', 'check_project_name', 'reason_against',
-           'few_values', 'groups_of', 'protected_group', 'clock_of', 'periods_of', 'check_names', 'make_plan',
-           'is_flag', 'listed', 'rendered', 'cells_of', 'as_ipynb', 'exported', 'public_names', 'files_of',
+__all__ = ['STEPS', 'WHY_NOT', 'FILTERS', 'NOT_RUN', 'CELL', 'spaced', 'check_project_name', 'reason_against', 'few_values',
+           'is_flag', 'groups_of', 'protected_group', 'clock_of', 'periods_of', 'check_columns', 'learned_from', 'Plan',
+           'make_plan', 'listed', 'rendered', 'cells_of', 'as_ipynb', 'exported', 'public_names', 'files_of',
            'write_project', 'check_written', 'summary', 'next_lines', 'new_project']
-
-# %% ../nbs/lib/520_scaffold.ipynb #46dc1afc
-@dataclass(frozen=True)
-class Plan:
-    "A project, before it is written."
-
-    name: str  # of the model, the dataset and the package
-    file: str  # name of the file that it is made around
-    source: str  # its path, seen from the project's folder
-    rows: int
-    label: Label
-    time: str  # the column of when a row happened; '': there is none
-    every: str  # the period that is one batch, one of `periods.PERIODS`; '' where there is no time
-    batches: int
-    contract: Contract
-    numbers: tuple[str, ...]  # columns that the model sees
-    categories: tuple[str, ...]  # columns of texts that the model sees
-    groups: tuple[str, ...]  # columns for whose values the model is judged
-    fairness: str  # the group that must be treated alike; '': none was found
-    left_out: Mapping[str, str]  # column → why the model does not see it
-    clock: Mapping[str, str]  # feature made from the time → how pandas calls it
-
-    @property
-    def is_yes_no(self) -> bool:
-        "Whether the label is a yes-or-no question."
-        return self.label.task == 'classification'
-
-    @property
-    def key(self) -> str:
-        "The column that names a row; '' for none."
-        return ''.join(self.contract.key)
-
-    @property
-    def window(self) -> int:
-        "How many batches the model learns from."
-        return max(self.batches, 2)
-
-    @property
-    def threshold(self) -> float:
-        "The probability from which on a row counts as yes: what is yes on average."
-        return round(min(max(self.label.mean, 0.01), 0.5), 2)
-
-    @property
-    def estimator(self) -> str:
-        "The class of scikit-learn that learns."
-        return f'HistGradientBoosting{"Classifier" if self.is_yes_no else "Regressor"}'
-
-    @property
-    def gates(self) -> list[str]:
-        "What a version must pass."
-        quality = 'ranking' if self.is_yes_no else 'explained'
-        return [quality, 'overfitting', *(['fairness'] if self.fairness else [])]
-
-    @property
-    def question(self) -> str:
-        "What the model answers."
-        if self.is_yes_no:
-            return f'In which rows is {spaced(self.label.column)} {spaced(self.label.positive)}?'
-        return f'How much is {spaced(self.label.column)}?'
-
-    @property
-    def label_title(self) -> str:
-        "What is drawn of the label."
-        if self.is_yes_no:
-            return f'% {spaced(self.label.positive)}'
-        return f'{spaced(self.label.column)}, mean'
 
 # %% ../nbs/lib/520_scaffold.ipynb #9474bc52
 STEPS: Final = ('ingest', 'features', 'train', 'validate', 'score', 'drift', 'performance')
@@ -150,6 +84,12 @@ def reason_against(one: Guess) -> str:  # '' for none
 def few_values(table: pa.Table, name: str) -> int:
     "How many different values a column has."
     return int(pc.count_distinct(table[name]).as_py())
+
+
+def is_flag(values: pa.ChunkedArray) -> bool:
+    "Whether a column is true or false: a number to the model."
+    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
+    return bool(pa.types.is_boolean(kind))
 
 # %% ../nbs/lib/520_scaffold.ipynb #0a74919e
 def groups_of(table: pa.Table, guesses: Iterable[Guess], seen: Sequence[str]) -> tuple[str, ...]:
@@ -207,14 +147,75 @@ def periods_of(
     return every, count
 
 # %% ../nbs/lib/520_scaffold.ipynb #6d8cf918
-def check_names(table: pa.Table, names: Iterable[str]) -> None:  # raises UsageError
-    "Refuse names of columns that settings.ini cannot hold."
-    for name in names:
+def check_columns(*, label: str, time: str, every: str) -> None:  # raises UsageError
+    "Refuse columns that do not go together, and names that settings.ini cannot hold."
+    for name in (label, time):
         if name and (name != spaced(name) or name[0] in '#;[' or ',' in name):
             raise UsageError(
                 f'the column {name!r} cannot be named in settings.ini; expected a name without line breaks, '
                 'commas and double spaces that begins with none of # ; [. Rename the column'
             )
+    if label == time:
+        raise UsageError(f'the label and the time are both {label!r}; expected two columns')
+    if every and not time:
+        raise UsageError(f'found every {every} without a column of times; expected one: --time COLUMN')
+
+# %% ../nbs/lib/520_scaffold.ipynb #bddb683b
+def learned_from(
+    table: pa.Table,
+    truth: Label,
+    guesses: Sequence[Guess],
+    *,
+    time: str,  # the column of when a row happened; '': there is none
+) -> tuple[list[Guess], dict[str, str]]:  # and column: why the model does not see it
+    "What the model sees of a table."
+    left_out = {one.column: why for one in guesses if (why := reason_against(one))}
+    candidates = [one for one in guesses if one.column not in (*left_out, truth.column, time)]
+    known = leaks(table, truth, [one.column for one in candidates])
+    left_out |= {column: f'gives the label away: {how}' for column, how in known.items()}
+    left_out = {column: why for column, why in left_out.items() if column not in (truth.column, time)}
+    return [one for one in candidates if one.column not in known], left_out
+
+# %% ../nbs/lib/520_scaffold.ipynb #46dc1afc
+@dataclass(frozen=True)
+class Plan:
+    "A project, before it is written."
+
+    name: str  # of the model, the dataset and the package
+    file: str  # name of the file that it is made around
+    source: str  # its path, seen from the project's folder
+    rows: int
+    label: Label
+    time: str  # the column of when a row happened; '': there is none
+    every: str  # the period that is one batch, one of `periods.PERIODS`; '' where there is no time
+    batches: int
+    contract: Contract
+    numbers: tuple[str, ...]  # columns that the model sees
+    categories: tuple[str, ...]  # columns of texts that the model sees
+    groups: tuple[str, ...]  # columns for whose values the model is judged
+    fairness: str  # the group that must be treated alike; '': none was found
+    left_out: Mapping[str, str]  # column → why the model does not see it
+    clock: Mapping[str, str]  # feature made from the time → how pandas calls it
+
+    @property
+    def is_yes_no(self) -> bool:
+        "Whether the label is a yes-or-no question."
+        return self.label.task == 'classification'
+
+    @property
+    def key(self) -> str:
+        "The column that names a row; '' for none."
+        return ''.join(self.contract.key)
+
+    @property
+    def window(self) -> int:
+        "How many batches the model learns from."
+        return max(self.batches, 2)
+
+    @property
+    def threshold(self) -> float:
+        "The probability from which on a row counts as yes: what is yes on average."
+        return round(min(max(self.label.mean, 0.01), 0.5), 2)
 
 # %% ../nbs/lib/520_scaffold.ipynb #4bc56769
 def make_plan(
@@ -231,50 +232,26 @@ def make_plan(
     check_project_name(name)
     table = read_table(data)
     truth = judge(table, label, positive=positive)
-    check_names(table, [label, time])
-    if label == time:
-        raise UsageError(f'the label and the time are both {label!r}; expected two columns')
-    if every and not time:
-        raise UsageError(f'found every {every} without a column of times; expected one: --time COLUMN')
+    check_columns(label=label, time=time, every=every)
     batches, clock = 8, dict[str, str]()
     if time:
         times = event_times(table, time)
         (every, batches), clock = periods_of(times, every, time=time), clock_of(times)
     guesses = [as_drafted(one, table, time=time) for one in guess(table)]
-    left_out = {one.column: why for one in guesses if (why := reason_against(one))}
-    candidates = [one for one in guesses if one.column not in (*left_out, label, time)]
-    known = leaks(table, truth, [one.column for one in candidates])
-    left_out |= {column: f'gives the label away: {how}' for column, how in known.items()}
-    left_out = {column: why for column, why in left_out.items() if column not in (label, time)}
-    seen = [one for one in candidates if one.column not in known]
+    seen, left_out = learned_from(table, truth, guesses, time=time)
     if not seen and not clock:
         told = '; '.join(f'{column}: {why}' for column, why in left_out.items())
         raise UsageError(f'found no column of {data.name} to learn from ({told}); expected at least one')
     is_text = {one.column: one.role == 'category' and not is_flag(table[one.column]) for one in seen}
-    groups = groups_of(table, [one for one in guesses if one.column not in (label, *known)], list(is_text))
+    groups = groups_of(table, [one for one in guesses if one.column != label], list(is_text))
     return Plan(
-        name=name,
-        file=data.name,
-        source=os.path.relpath(data.resolve(), folder.resolve()),
-        rows=len(table),
-        label=truth,
-        time=time,
-        every=every,
-        batches=batches,
-        contract=draft(table, name, time=time),
+        name=name, file=data.name, source=os.path.relpath(data.resolve(), folder.resolve()), rows=len(table),
+        label=truth, time=time, every=every, batches=batches, contract=draft(table, name, time=time),
         numbers=tuple(column for column, is_category in is_text.items() if not is_category),
         categories=tuple(column for column, is_category in is_text.items() if is_category),
-        groups=groups,
-        fairness=protected_group(table, guesses, truth, groups),
-        left_out=left_out,
+        groups=groups, fairness=protected_group(table, guesses, truth, groups), left_out=left_out,
         clock=clock,
-    )
-
-
-def is_flag(values: pa.ChunkedArray) -> bool:
-    "Whether a column is true or false: a number to the model."
-    kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
-    return bool(pa.types.is_boolean(kind))
+    )  # fmt: skip
 
 # %% ../nbs/lib/520_scaffold.ipynb #a5b04de7
 def listed(names: Sequence[str]) -> str:

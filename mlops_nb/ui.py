@@ -9,8 +9,9 @@ import asyncio
 import hashlib
 import re
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
     from mlops_nb.ui_pages import Visit
 
 # %% auto #0
-__all__ = ['STATUS', 'T', 'PAGES', 'person', 'policy', 'status_of', 'Page', 'Cases', 'Shown', 'Profiled', 'Figures', 'Decided',
-           'Ran', 'executed_of']
+__all__ = ['STATUS', 'T', 'PAGES', 'person', 'policy', 'status_of', 'in_store', 'LoggedIn', 'Page', 'Cases', 'Shown', 'Profiled',
+           'attachment', 'Figures', 'decided', 'Decided', 'executed_of', 'Ran']
 
 # %% ../nbs/lib/750_ui.ipynb #46be94b7
 def person(
@@ -71,8 +72,19 @@ def status_of(error: MlopsError) -> int:
 T = TypeVar('T')
 
 
-class Page(JupyterHandler):
-    "What all pages share."
+def in_store(do: Callable[[Store, Settings], T], settings: Settings) -> T:  # raises MlopsError
+    "Call a function with a project's store."
+    from mlops_nb.store import open_store
+
+    store = open_store(settings)
+    try:
+        return do(store, settings)
+    finally:
+        store.engine.dispose()
+
+# %% ../nbs/lib/750_ui.ipynb #923742ab
+class LoggedIn(JupyterHandler):
+    "What knows the person who looks, and their project."
 
     auth_resource = 'mlops-nb'
 
@@ -89,6 +101,10 @@ class Page(JupyterHandler):
         settings = load_settings(Path(self.settings['server_root_dir']).expanduser())
         return replace(settings, user=person(self.current_user, self.identity_provider, settings))
 
+# %% ../nbs/lib/750_ui.ipynb #504d235d
+class Page(LoggedIn):
+    "What all pages share."
+
     def visit(self, settings: Settings, **more: Any) -> Visit:
         "Who looks, and from where."
         from mlops_nb.ui_pages import Visit
@@ -102,18 +118,7 @@ class Page(JupyterHandler):
 
     async def work(self, do: Callable[[Store, Settings], T]) -> T:  # raises MlopsError
         "Call a function in a thread, with the project's store."
-        from mlops_nb.store import open_store
-
-        settings = self.project()
-
-        def call() -> T:
-            store = open_store(settings)
-            try:
-                return do(store, settings)
-            finally:
-                store.engine.dispose()
-
-        return await asyncio.to_thread(call)
+        return await asyncio.to_thread(in_store, do, self.project())
 
     async def show(self, make: Callable[[Store, Settings], str], *, free_styles: bool = False) -> None:
         "Answer with a page, or with what went wrong."
@@ -174,6 +179,14 @@ class Profiled(Page):
             lambda store, settings: profile_page(store, int(number), self.visit(settings)), free_styles=True
         )
 
+# %% ../nbs/lib/750_ui.ipynb #1d543b4f
+def attachment(model: str, batch: str) -> str:
+    "The header that names a table for a spreadsheet, in characters that any browser takes."
+    from mlops_nb.review import file_name
+
+    name = file_name(model, batch).encode('ascii', 'replace').decode().replace('?', '_')
+    return f'attachment; filename="{name}.csv"'
+
 
 class Figures(Page):
     "A report for a spreadsheet."
@@ -182,7 +195,7 @@ class Figures(Page):
     @authorized
     async def get(self, number: str) -> None:
         "A line a column; no cell begins a formula."
-        from mlops_nb.review import file_name, load_report
+        from mlops_nb.review import load_report
         from mlops_nb.summary import as_csv
 
         try:
@@ -190,9 +203,26 @@ class Figures(Page):
         except MlopsError as e:
             raise web.HTTPError(status_of(e), '%s', str(e)) from e
         self.set_header('Content-Type', 'text/csv; charset=utf-8')
-        name = file_name(report.model, report.batch).encode('ascii', 'replace').decode().replace('?', '_')
-        self.set_header('Content-Disposition', f'attachment; filename="{name}.csv"')
+        self.set_header('Content-Disposition', attachment(report.model, report.batch))
         self.finish(as_csv(report.drift))
+
+# %% ../nbs/lib/750_ui.ipynb #66ab2b2a
+def decided(
+    store: Store,
+    settings: Settings,
+    *,
+    number: int,  # of the report
+    given: Mapping[str, Any],  # what the form says
+    seen: int,  # the decision on this report that was seen last
+) -> int:  # raises MlopsError
+    "Decide, and carry it out; the decision's number."
+    from mlops_nb.act import act
+    from mlops_nb.cli_review import as_day
+
+    kept: dict[str, Any] = {name: given[name] for name in ('why', 'about')}
+    kept['until'] = as_day(given['until']) if given['action'] in ('watch', 'mute') else None
+    kept['since'] = given['since'] if given['action'] == 'accept' else ''
+    return act(store, settings, number, given['action'], after=seen, **kept).decision.id
 
 # %% ../nbs/lib/750_ui.ipynb #c0f33c2b
 class Decided(Page):
@@ -202,8 +232,6 @@ class Decided(Page):
     @authorized
     async def post(self, number: str) -> None:
         "Decide, carry it out, and go back to the report."
-        from mlops_nb.act import act
-        from mlops_nb.cli_review import as_day
         from mlops_nb.ui_pages import report_page
 
         given: dict[str, Any] = {
@@ -211,19 +239,10 @@ class Decided(Page):
         }
         given['about'] = self.get_body_arguments('about', strip=False)
         after, error = self.get_body_argument('after', '0'), ''
-        status, made = 303, 0
-
-        def decide(store: Store, settings: Settings) -> int:
-            kept: dict[str, Any] = {name: given[name] for name in ('why', 'about')}
-            until = as_day(given['until']) if given['action'] in ('watch', 'mute') else None
-            kept['since'] = given['since'] if given['action'] == 'accept' else ''
-            seen = int(after) if after.isdecimal() else 0
-            return act(
-                store, settings, int(number), given['action'], until=until, after=seen, **kept
-            ).decision.id
+        status, made, seen = 303, 0, int(after) if after.isdecimal() else 0
 
         try:
-            made = await self.work(decide)
+            made = await self.work(partial(decided, number=int(number), given=given, seen=seen))
         except (ConflictError, RefusedError, UsageError) as e:
             status, error = status_of(e), str(e)
         except MlopsError as e:
@@ -237,6 +256,17 @@ class Decided(Page):
                 store, int(number), self.visit(settings, given=given, error=error)
             )
         )
+
+# %% ../nbs/lib/750_ui.ipynb #dd6a603e
+def executed_of(store: Store, settings: Settings, number: str) -> dict[str, bytes]:  # raises NotFoundError
+    "The executed notebooks of the run that made a report."
+    from mlops_nb.flow import executed_notebooks
+    from mlops_nb.review import load_report
+
+    report = load_report(store, int(number))
+    if not report.run:
+        raise NotFoundError(f'report {number} was made by hand; expected one that a run made')
+    return executed_notebooks(settings, report.run)
 
 # %% ../nbs/lib/750_ui.ipynb #e02069e2
 class Ran(Page):
@@ -278,17 +308,6 @@ class Ran(Page):
             return prepared_page(store, int(number), self.visit(settings), path=path)
 
         await self.show(make)
-
-
-def executed_of(store: Store, settings: Settings, number: str) -> dict[str, bytes]:  # raises NotFoundError
-    "The executed notebooks of the run that made a report."
-    from mlops_nb.flow import executed_notebooks
-    from mlops_nb.review import load_report
-
-    report = load_report(store, int(number))
-    if not report.run:
-        raise NotFoundError(f'report {number} was made by hand; expected one that a run made')
-    return executed_notebooks(settings, report.run)
 
 # %% ../nbs/lib/750_ui.ipynb #fce82fba
 PAGES: list[tuple[str, type[Page]]] = [

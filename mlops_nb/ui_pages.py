@@ -103,7 +103,7 @@ def work_of(report: Report, visit: Visit) -> list[dict[str, str]]:
             )
     return found
 
-
+# %% ../nbs/lib/780_ui_pages.ipynb #2f6d2b68
 def form_values(store: Store, report: Report, visit: Visit) -> dict[str, Any]:
     "What the form offers, and what was typed into it."
     today = date.today()
@@ -122,7 +122,7 @@ def form_values(store: Store, report: Report, visit: Visit) -> dict[str, Any]:
         'last_day': today + LONGEST,
     }  # fmt: skip
 
-
+# %% ../nbs/lib/780_ui_pages.ipynb #9a41ee7f
 def report_page(store: Store, number: int, visit: Visit) -> str:  # raises NotFoundError
     "A report, with the form that decides."
     report = load_report(store, number)
@@ -163,7 +163,7 @@ def profile_page(store: Store, number: int, visit: Visit) -> str:  # raises NotF
         body=markup(f'<div class="mnb-wide">{clean_html(html)}</div>'),
     )
 
-
+# %% ../nbs/lib/780_ui_pages.ipynb #dc301613
 def run_page(
     store: Store, number: int, visit: Visit, *, step: str, executed: Mapping[str, bytes]
 ) -> str:  # raises NotFoundError
