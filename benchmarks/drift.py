@@ -475,16 +475,18 @@ CHANGES: dict[str, tuple[str, Change, str]] = {
 
 
 def injected(peers: Sequence[Peer], quick: bool) -> Iterator[Result]:
-    "A change put into each week; for peers the weeks that they flag without it are not counted as found."
+    "A change put into each week; beside peers, weeks that are flagged without it do not count, for both."
     cases, known = [*alternate(13, 52)], profiles('flights', 7)
+    unchanged_flags = {week: ours(known[week], [known[other] for other in around]) for week, around in cases}
     for change, (column, apply, goal) in CHANGES.items():
-        found = []
+        found, fresh = [], []
         for week, around in cases[:: 4 if quick else 1]:
             rows = apply(batches('flights', 7)[week], week)
             if change.endswith('renamed') and not (rows['carrier'].str.islower()).any():
                 continue
             batch = profile(rows, {'batch': f'{week:03}'})
             found.append(column in ours(batch, [known[other] for other in around]))
+            fresh.append(found[-1] and column not in unchanged_flags[week])
         least = {'all': 1.0, '41 of 43': 41 / 43, '39 of 43': 39 / 43}.get(goal)
         met = None if least is None else share(found) >= least
         told = f'{change}, weeks found'
@@ -494,7 +496,7 @@ def injected(peers: Sequence[Peer], quick: bool) -> Iterator[Result]:
             yield Result(
                 told,
                 peer.name,
-                share(found),
+                share(fresh),
                 share([now and not before for now, before in again]),
                 of=len(again),
             )
@@ -566,6 +568,9 @@ def tails(quick: bool) -> Iterator[Result]:
         reference = [known[other] for other in around]
         found.append(ours(profile(swapped, {'batch': f'{week:03}'}), reference))
         before.append(ours(known[week], reference))
+        if before[-1]:
+            kinds = [kind for kind, listed_weeks in events('flights').items() if week in listed_weeks]
+            print(f'tail numbers, unchanged week {week}: {before[-1]}; events {kinds}', file=sys.stderr)
     yield Result(
         'tail numbers, a tenth replaced, weeks found',
         '',
@@ -771,24 +776,49 @@ def line(one: Result | Absent) -> str:
     return f'{one.work:62} {one.peer:10} {numbers}  {one.of or "":>5}  {goal}'
 
 
+LOOKS = {
+    OURS: ('#0072B2', 'o'),
+    'whylogs': ('#999999', 's'),
+    'evidently': ('#E69F00', '^'),
+    'nannyml': ('#009E73', 'D'),
+}
+FLAGGED, FOUND = ', columns flagged', ', weeks found'
+
+
 def picture(results: Sequence[Result], path: Path) -> None:
     "What is called drift where nothing changed, and what is found where something did."
     import matplotlib.pyplot as plt
 
-    shown = [one for one in results if one.work.endswith((', columns flagged', ', weeks found')) and one.peer]
+    shown = [one for one in results if one.work.endswith((FLAGGED, FOUND)) and one.peer]
     works = [*dict.fromkeys(one.work for one in shown)]
-    colours = {OURS: '#0072B2', 'whylogs': '#999999', 'evidently': '#E69F00', 'nannyml': '#009E73'}
-    figure, axes = plt.subplots(figsize=(7, 0.5 * len(works) + 1), layout='constrained')
-    for row, work in enumerate(works):
-        rates = {OURS: next(one.ours for one in shown if one.work == work)}
-        rates |= {one.peer: one.theirs or 0.0 for one in shown if one.work == work}
-        for place, (name, rate) in enumerate(rates.items()):
-            axes.barh(row + 0.2 * place, 100 * rate, 0.18, color=colours[name])
-            axes.text(100 * rate + 1, row + 0.2 * place, f'{name} {100 * rate:.0f}', va='center', fontsize=6)
-    axes.set_yticks(np.arange(len(works)) + 0.3, [work.replace(', weeks found', ' found') for work in works])
-    axes.invert_yaxis()
-    axes.set(xlim=(0, 118), xlabel='% flagged; for peers only what they did not flag before the change')
-    axes.spines[['top', 'right']].set_visible(False)
+    counts = [sum(work.endswith(end) for work in works) for end in (FLAGGED, FOUND)]
+    sizes, heights = (7, 0.3 * len(works) + 2), (2.2 * counts[0], counts[1] + 0.6)
+    figure, panels = plt.subplots(2, 1, figsize=sizes, layout='constrained', height_ratios=heights)
+    titles = (
+        'Nothing changed: % of columns called drift',
+        'Something changed: % of weeks in which it is found',
+    )
+    for axes, end, title in zip(panels, (FLAGGED, FOUND), titles, strict=True):
+        rows = [work for work in works if work.endswith(end)]
+        for row, work in enumerate(rows):
+            rates = {OURS: next(one.ours for one in shown if one.work == work)}
+            rates |= {one.peer: one.theirs or 0.0 for one in shown if one.work == work}
+            axes.axhline(row, color='#dddddd', lw=0.6, zorder=0)
+            for place, (name, rate) in enumerate(rates.items()):
+                (colour, shape), apart = LOOKS[name], 0.24 if end == FLAGGED else 0.16
+                at, told = row + apart * (place - 1.5), '' if row else name
+                axes.plot(100 * rate, at, shape, color=colour, ms=5, label=told)
+                if end == FLAGGED:
+                    axes.text(100 * rate + 1.5, at, f'{name} {100 * rate:.1f}', va='center', fontsize=7)
+        axes.set_yticks(range(len(rows)), [work.removesuffix(end) for work in rows], fontsize=8)
+        axes.set(xlim=(-4, 104), ylim=(len(rows) - 0.4, -0.6))
+        axes.set_title(title, fontsize=9, loc='left')
+        axes.tick_params(length=0, labelsize=8)
+        axes.spines[['top', 'right', 'left']].set_visible(False)
+    panels[1].legend(ncols=4, fontsize=8, frameon=False, loc='upper left', bbox_to_anchor=(0, -0.06))
+    panels[1].set_xlabel(
+        'the others on every fourth week; only weeks that were not called drift before the change', fontsize=7
+    )
     figure.savefig(path, dpi=130)
 
 

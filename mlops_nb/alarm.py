@@ -20,12 +20,12 @@ import sqlalchemy as sa
 from .core import ConflictError, StoreError, now
 from .decision import Case
 from .hashes import canonical_json, sha256
-from .store import Store, alarm
+from .store import Store, alarm, drift_report
 from .verdict import VERDICTS, Drift
 
 # %% auto #0
 __all__ = ['TEMPLATE', 'TRIES', 'TIMEOUT', 'facts_of', 'message', 'post', 'place_name', 'append_line', 'send', 'place_key',
-           'is_new', 'tell', 'alarms', 'forget_failed']
+           'is_new', 'verdict_before', 'tell', 'alarms', 'forget_failed']
 
 # %% ../nbs/lib/540_alarm.ipynb #4ac1d78a
 def facts_of(model: str, drift: Drift) -> dict[str, Any]:
@@ -155,11 +155,21 @@ def place_key(place: str) -> str:
     return f'{place_name(place)} {sha256(place.encode())[:12]}'
 
 # %% ../nbs/lib/540_alarm.ipynb #dc5f7579
-def is_new(case: Case | None, report: int, verdict: str, *, least: str) -> bool:
+def is_new(case: Case | None, report: int, verdict: str, *, least: str, before: str = '') -> bool:
     "Whether a report is to be told: the first one on its cause, while nobody has decided."
     if VERDICTS.index(verdict) > VERDICTS.index(least) or verdict == 'cannot tell':
         return False
-    return case is None or (case.reports[0].id == report and case.state == 'open')
+    if case is None:  # something to be watched: the first of those in a row
+        return verdict != before
+    return case.reports[0].id == report and case.state == 'open'
+
+
+def verdict_before(store: Store, model: str, batch: str) -> str:  # '' where there is none
+    "The verdict on the batch before, of those that have a report."
+    row = drift_report.c
+    query = sa.select(row.verdict).where(row.model == model, row.batch < batch).order_by(row.batch.desc())
+    with store.read() as connection:
+        return str(connection.scalar(query.limit(1)) or '')
 
 
 def tell(
@@ -173,7 +183,8 @@ def tell(
 ) -> list[str]:  # what went wrong
     "Tell a new report wherever the settings say, once."
     alarms, wrong = store.settings.alarms, list[str]()
-    if not alarms.to or not is_new(case, report, drift.verdict, least=alarms.least):
+    before = verdict_before(store, model, drift.batch) if alarms.to else ''
+    if not alarms.to or not is_new(case, report, drift.verdict, least=alarms.least, before=before):
         return wrong
     facts = {'report': report, **facts_of(model, drift)}
     text = message(facts, alarms.template)

@@ -210,6 +210,18 @@ def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     assert 'did not take the alarm' in wrong and issubclass(StoreError, Exception)
 
 
+def test_what_lasts_and_is_only_to_be_watched_is_told_once(tmp_path: Path) -> None:
+    path = tmp_path / 'alarms.jsonl'
+    store = project(tmp_path / 'shop', str(path), 'least = watch\n')
+    for number, names in enumerate([('z',), ('z',), ('a', 'b', 'c'), ('z',)], 7):
+        one = month(number, names)
+        save_profile(store, one, dataset='flights', batch=one.metadata['batch'])
+        few = compare(one, MONTHS[:3])  # too few to know what is normal
+        report(store, few, batch=one, reference=MONTHS[:3], model='late', dataset='flights')
+    told = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(one['batch'], one['verdict']) for one in told] == [('2013-07', 'watch'), ('2013-10', 'watch')]
+
+
 @pytest.mark.parametrize('line', ['to = ftp://x', 'template = nowhere.txt', 'least = normal', 'two = stdout'])
 def test_settings_that_cannot_be_are_named(line: str, tmp_path: Path) -> None:
     new_project(tmp_path)
