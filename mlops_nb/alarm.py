@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
-from .core import ConflictError, StoreError, canonical_json, now, sha256
+from .core import ConflictError, StoreError, now
 from .decision import Case
+from .hashes import canonical_json, sha256
 from .store import Store, alarm, drift_report
 from .verdict import VERDICTS, Drift
 

@@ -72,8 +72,8 @@ def batch_rows(store: Store, reports: Sequence[Report]) -> list[dict[str, Any]]:
 
 # %% ../nbs/lib/550_overview.ipynb #583081b6
 def card_name(version: ModelVersion) -> str:  # '' where it has no card
-    "The file of a version's card, as `mlops-nb models card` calls it."
-    return f'{file_name(version.model, str(version.version))}.html' if version.card else ''
+    "The file of a version's card, in the folder of the overview: a batch may have a number for a name, too."
+    return f'{file_name(version.model, "card", str(version.version))}.html' if version.card else ''
 
 
 def overview_html(

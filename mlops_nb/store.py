@@ -25,11 +25,11 @@ from mlops_nb.core import (
     SettingsError,
     StoreError,
     UsageError,
-    canonical_json,
     now,
-    write_point,
 )
 from .files import Files, Kept, disk, unusable
+from .hashes import canonical_json
+from .write_points import write_point
 
 if TYPE_CHECKING:
     from mlops_nb.bucket import Bucket
