@@ -979,7 +979,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'mlops_nb.flow.notebook.mutate': ('lib/flow.html#notebook.mutate', 'mlops_nb/flow.py'),
                                'mlops_nb.flow.notebook.pre_mutate': ('lib/flow.html#notebook.pre_mutate', 'mlops_nb/flow.py'),
                                'mlops_nb.flow.notebook.pre_step': ('lib/flow.html#notebook.pre_step', 'mlops_nb/flow.py'),
-                               'mlops_nb.flow.noted_head': ('lib/flow.html#noted_head', 'mlops_nb/flow.py'),
                                'mlops_nb.flow.package_files': ('lib/flow.html#package_files', 'mlops_nb/flow.py'),
                                'mlops_nb.flow.past_artifacts': ('lib/flow.html#past_artifacts', 'mlops_nb/flow.py'),
                                'mlops_nb.flow.perform': ('lib/flow.html#perform', 'mlops_nb/flow.py'),
