@@ -21,6 +21,7 @@ from tempfile import TemporaryFile
 from types import FrameType
 from typing import IO, Any, Final
 
+from .collector import soon_over
 from .core import MlopsError, NotFoundError, UsageError, suggest
 from .execute import ENGINES, finish, prepared, run_notebook, with_values
 from .notebook import Notebook, contract, read_notebook, shown, tagged
@@ -142,6 +143,7 @@ def with_log(
 
 def work() -> None:
     "What such a process does: run the notebook that its argument describes."
+    soon_over()
     told, tell = with_log(json.loads(sys.argv[1])), partial(print, flush=True)
     try:
         error = run_notebook(**told, progress=lambda done, total: tell(done)).error

@@ -22,7 +22,7 @@ from .cli_profile import profile_app
 from .cli_review import review_app
 from .cli_run import check, flow, resume, run
 from .cli_start import drift_app, new, welcome
-from .collector import soon_over
+from .collector import little_garbage, soon_over
 from .console import PASSED_ON, AsJson, application, joined, opened, show
 from .core import MlopsError, load_settings
 
@@ -138,8 +138,9 @@ def tour(
 # %% ../nbs/lib/725_cli.ipynb #1da40cc7
 def main() -> None:
     "The entry point: an error of the library becomes one message and its exit code."
+    soon_over()
     if sys.argv[1:2] != ['exec']:  # which runs other people's code
-        soon_over()
+        little_garbage()
     try:
         app(prog_name='mlops-nb')
     except MlopsError as error:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 # %% auto #0
-__all__ = ['collector_paused', 'made_to_stay', 'garbage_collected', 'soon_over']
+__all__ = ['collector_paused', 'made_to_stay', 'garbage_collected', 'soon_over', 'little_garbage']
 
 # %% ../nbs/lib/040_collector.ipynb #49571d68
 @contextmanager
@@ -49,6 +49,10 @@ def garbage_collected() -> Iterator[None]:
 
 # %% ../nbs/lib/040_collector.ipynb #d530ecee
 def soon_over() -> None:
-    "Say that this process does one thing, of our own, and ends."
-    gc.set_threshold(100_000)
+    "Say that this process does one thing and ends: then nothing is looked for."
     atexit.register(gc.freeze)
+
+
+def little_garbage() -> None:
+    "Say that what this process does is our own, and makes little garbage: it is looked for less often."
+    gc.set_threshold(100_000)

@@ -371,7 +371,8 @@ _STYLE: Final = (
     '<style>.mlops-diff{font-family:system-ui,sans-serif;max-width:64rem;line-height:1.4}'
     '.mlops-diff table{border-collapse:collapse;margin:.4rem 0 1rem}'
     '.mlops-diff th,.mlops-diff td{padding:.15rem .6rem;text-align:left;border-bottom:1px solid #8884;'
-    'vertical-align:top;font-variant-numeric:tabular-nums}.mlops-diff td.n{text-align:right}'
+    'vertical-align:top;font-variant-numeric:tabular-nums;white-space:nowrap}'
+    '.mlops-diff td.n{text-align:right}'
     '.mlops-diff del{color:#d55e00}.mlops-diff ins{color:#0072b2;text-decoration:none}'
     '.mlops-diff .scroll{overflow-x:auto}.mlops-diff .more{opacity:.7}'
     '@media(prefers-color-scheme:dark){.mlops-diff ins{color:#56b4e9}.mlops-diff del{color:#e69f00}}</style>'
@@ -450,4 +451,10 @@ def _side_by_side(diff: Diff) -> str:
         return f'<p>{rows:,} rows are in parts that differ; their profiles: diff.profiles()</p>'
     before, after = diff.profiles()
     one = after or before
-    return one.show(before if after else None)._repr_html_() if one is not None else ''
+    if one is None:
+        return ''
+    shown = one.show(before if after else None)._repr_html_()
+    return (
+        '<div class="mlops-diff"><p class="more">The parts that differ, before and after:</p>'
+        f'<div class="scroll">{shown}</div></div>'
+    )

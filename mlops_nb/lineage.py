@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from mlops_nb.figures import Figure
 
 # %% auto #0
-__all__ = ['NODES', 'check_node', 'link', 'Edge', 'Trace', 'trace', 'notebook_text']
+__all__ = ['NODES', 'BACK', 'check_node', 'link', 'Edge', 'Trace', 'trace', 'notebook_text']
 
 # %% ../nbs/lib/212_lineage.ipynb #f891bb93
 NODES = (
@@ -142,6 +142,20 @@ def _walk(connection: sa.Connection, node: str, *, up: bool, told: Sequence[Edge
     return tuple(found)
 
 # %% ../nbs/lib/212_lineage.ipynb #42ff58ab
+BACK: Final = {  # how a sentence reads from its other end
+    'scored with': 'scored', 'imported from': 'became', 'released from': 'became', 'builds on': 'became',
+    'refers to': 'referred to by',
+}  # fmt: skip
+
+
+def _words(e: Edge, here: str) -> str:
+    "The words between a node and what it is told with, seen from the node."
+    if here == e.source:
+        return e.relation
+    decided = e.source.startswith('decision:')
+    return f'{e.relation} in' if decided else BACK.get(e.relation, f'{e.relation} by')
+
+
 def _short(node: str) -> str:
     kind, _, name = node.partition(':')
     return f'{kind}:{name[:12]}' if kind in ('notebook', 'profile') else node
@@ -156,10 +170,9 @@ def _tree(edges: Sequence[Edge], node: str, *, up: bool) -> Iterator[str]:
     while todo:
         depth, e = todo.pop()
         here, there = (e.goal, e.origin) if up else (e.origin, e.goal)
-        words = e.relation if here == e.source else f'{e.relation} by'
         again = there in shown and there in ways
         arrow, note = '←' if up else '→', ' (see above)' if again else ''
-        yield f'{"    " * depth}{arrow} {words} {_short(there)}{note}'
+        yield f'{"    " * depth}{arrow} {_words(e, here)} {_short(there)}{note}'
         if not again:
             shown.add(there)
             todo += [(depth + 1, further) for further in reversed(ways.get(there, []))]

@@ -16,19 +16,31 @@ if TYPE_CHECKING:
 Arrow: TypeAlias = tuple[str, str]  # from a node, such as 'run:TrainFlow/12', to what came of it
 
 # %% auto #0
-__all__ = ['Arrow', 'KINDS', 'LARGEST', 'columns_of', 'rows_of', 'graph']
+__all__ = ['Arrow', 'KINDS', 'LARGEST', 'without_circles', 'columns_of', 'rows_of', 'graph']
 
 # %% ../nbs/lib/254_lineage_graph.ipynb #f6bef896
+def without_circles(arrows: Sequence[Arrow]) -> list[Arrow]:
+    "The arrows without those that close a circle, such as one to a run from what the run made."
+    after: dict[str, set[str]] = {}  # all that comes of a node
+    kept = []
+    for origin, goal in arrows:
+        beyond = {goal, *after.get(goal, ())}
+        if origin not in beyond:
+            kept.append((origin, goal))
+            for node in (origin, *(n for n, reached in after.items() if origin in reached)):
+                after.setdefault(node, set()).update(beyond)
+    return kept
+
+
 def columns_of(arrows: Sequence[Arrow]) -> dict[str, int]:
-    "The column of each node: one more than that of anything that went into it."
+    "The column of each node: one more than that of anything that went into it, circles aside."
     place = {node: 0 for arrow in arrows for node in arrow}
-    for _ in range(len(place)):  # a circle, such as a run that made again what it used, ends here
+    arrows, moved = without_circles(arrows), True
+    while moved:
         moved = False
         for origin, goal in arrows:
-            if place[goal] <= place[origin] < len(place):
+            if place[goal] <= place[origin]:
                 place[goal], moved = place[origin] + 1, True
-        if not moved:
-            break
     for origin, _ in reversed(arrows):  # what nothing went into stands beside what it went into
         if not any(other == origin for _, other in arrows):
             place[origin] = max(place[origin], min(place[g] for o, g in arrows if o == origin) - 1)
@@ -62,6 +74,11 @@ KINDS: Final = (
 LARGEST: Final = 60  # nodes in a picture
 
 
+def _name(node: str) -> str:
+    "What a node is called in a picture."
+    return label(node.partition(':')[2], 26)
+
+
 def graph(
     arrows: Sequence[Arrow],  # the nearest to the node first
     node: str,  # that was asked for
@@ -81,15 +98,20 @@ def graph(
     note = f'; {left} further nodes are left out' if left else ''
     axes.text(-0.5, -0.75, f'what went into what{note}', color=FAINT, fontsize=8)
     for origin, goal in arrows:
+        side = 1 if column[origin] < column[goal] else -1  # back, in a circle
+        tail, head = (
+            (column[n] + way * side * (0.035 + 0.016 * len(_name(n))), row[n] + 0.13)  # the edge of its box
+            for n, way in ((origin, 1), (goal, -1))
+        )
         axes.annotate(
-            '', xy=(column[goal] - 0.44, row[goal]), xytext=(column[origin] + 0.44, row[origin]),
+            '', xy=head, xytext=tail,
             arrowprops={'arrowstyle': '-|>', 'color': FAINT, 'linewidth': 0.8, 'shrinkA': 0, 'shrinkB': 0},
         )  # fmt: skip
     for name, x in column.items():
-        kind, _, rest = name.partition(':')
+        kind = name.partition(':')[0]
         colour = PALETTE[KINDS.index(kind) % len(PALETTE)] if kind in KINDS else INK
         axes.text(
-            x, row[name] + 0.13, label(rest, 26), ha='center', va='center', fontsize=8,
+            x, row[name] + 0.13, _name(name), ha='center', va='center', fontsize=8,
             color='white' if name == node else INK,
             bbox={'boxstyle': 'round,pad=0.35', 'edgecolor': colour, 'linewidth': 1.4,
                   'facecolor': BATCH if name == node else 'white'},

@@ -206,8 +206,9 @@ def _html(held: Held) -> str:
     counts = why.groupby(['column', 'reason'], sort=False)['row'].count().reset_index()
     left, lines = ' style="text-align:left"', []
     for column, reason, rows in counts.sort_values('row', ascending=False).to_numpy().tolist():
-        cells = f'{rows:,}' if rows else 'all', label(column, 60), reason
-        lines.append('<tr>' + ''.join(f'<td{left}>{escape(cell)}</td>' for cell in cells) + '</tr>')
+        count = f'<td style="text-align:right">{f"{rows:,}" if rows else "all"}</td>'
+        told = ''.join(f'<td{left}>{escape(cell)}</td>' for cell in (label(column, 60), reason))
+        lines.append(f'<tr>{count}{told}</tr>')
     bad: dict[int, set[str]] = {}
     for row, column in zip(why['row'], why['column'], strict=True):
         if row == row:
@@ -222,7 +223,10 @@ def _html(held: Held) -> str:
     if bad:
         names = ''.join(f'<th>{escape(label(name, 30))}</th>' for name in table.column_names)
         body = ''.join(_marked(held, table, bad))
-        text += f'<table><thead><tr><th>row</th>{names}</tr></thead><tbody>{body}</tbody></table>'
+        text += (
+            '<div style="overflow-x:auto;white-space:nowrap"><table>'
+            f'<thead><tr><th>row</th>{names}</tr></thead><tbody>{body}</tbody></table></div>'
+        )
     return text
 
 # %% ../nbs/lib/246_quarantine.ipynb #b12b5987

@@ -17,6 +17,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes
 
 from mlops_nb.core import load_settings
 from mlops_nb.data import find, load
+from mlops_nb.lineage import trace
 from mlops_nb.performance import history, profiled_classification
 from mlops_nb.profile import load_profile
 from mlops_nb.registry import load_version
@@ -285,6 +286,37 @@ def test_rows_without_a_label_are_counted_and_a_batch_waits_for_its_truth(mlops:
     assert history(store, 'late')['batch'].tolist() == ['2024-06']
     kept = load_profile(store, dataset='late', batch='2024-06', role='prediction', model='late')
     assert profiled_classification(kept, 'probability')['rows'] == history(store, 'late')['rows'].item()
+
+
+def test_lineage_leads_through_real_runs_from_a_file_to_scores_and_a_decision_and_back(
+    mlops: Run, tmp_path: Path
+) -> None:
+    claims().to_csv(tmp_path / 'claims.csv', index=False)
+    arguments = '--data', 'claims.csv', '--label', 'late', '--time', 'created_at', '--every', 'month'
+    made(mlops, tmp_path, 'new', 'late', *arguments)
+    project = tmp_path / 'late'
+    made(mlops, project, 'flow', 'train', 'run')
+    made(mlops, project, 'models', 'promote', 'late@1', 'champion', '--why', 'it is good')
+    made(mlops, project, 'flow', 'score', 'run', '--batch', '2024-06')
+    made(mlops, project, 'review', 'accept', 'late', '2024-06', '--why', 'a month like others')
+    store = open_store(load_settings(project))
+    (learned,) = trace(store, 'model:late@1').nodes('dataset', up=True)
+    scores = trace(store, 'scores:late@1/2024-06')
+    (scored, trained) = scores.nodes('run', up=True)
+    assert scored.startswith('run:ScoreFlow/') and trained.startswith('run:TrainFlow/')
+    assert scores.nodes('model', up=True) == ('model:late@1',)
+    decided = trace(store, 'decision:1')
+    assert [(edge.relation, edge.target) for edge in decided.up[:1]] == [('accept', 'report:1')]
+    assert scored in decided.nodes('run', up=True) and learned in decided.nodes('dataset', up=True)
+    onwards = trace(store, learned)
+    assert [onwards.nodes(kind) for kind in ('model', 'scores', 'decision')] == [
+        ('model:late@1',), ('scores:late@1/2024-06',), ('decision:1',),
+    ]  # fmt: skip
+    tree = made(mlops, project, 'data', 'lineage', learned)
+    assert '→ scored scores:late@1/2024-06' in tree and '→ accept in decision:1' in tree
+    assert made(mlops, project, 'data', 'lineage', learned, '--to', 'scores') == 'scores:late@1/2024-06\n'
+    made(mlops, project, 'data', 'lineage', learned, '--picture', 'lineage.svg')
+    assert 'late@1/2024-06' in (project / 'lineage.svg').read_text()
 
 
 @pytest.mark.parametrize(

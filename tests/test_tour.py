@@ -206,7 +206,7 @@ def test_the_tour_ends_with_the_review_of_the_year(
 ) -> None:
     folder = tour[0] / 'reports'
     page = (folder / 'late.html').read_text()
-    for name in *(f'late-{month}.html' for month in MONTHS[6:]), *(f'late-{n}.html' for n in (1, 2, 3)):
+    for name in *(f'late-{month}.html' for month in MONTHS[6:]), *(f'late-card-{n}.html' for n in (1, 2, 3)):
         assert f'href="{name}"' in page and (folder / name).stat().st_size < 1_000_000
     for decision in review.decisions(store, 'late').why:
         assert decision in page
