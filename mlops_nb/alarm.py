@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
-from .core import ConflictError, StoreError, canonical_json, now, sha256
+from .core import ConflictError, StoreError, now
 from .decision import Case
+from .hashes import canonical_json, sha256
 from .store import Store, alarm, drift_report
 from .verdict import VERDICTS, Drift
 
@@ -162,7 +163,7 @@ def is_new(case: Case | None, report: int, verdict: str, *, least: str, before: 
         return verdict != before
     return case.reports[0].id == report and case.state == 'open'
 
-
+# %% ../nbs/lib/540_alarm.ipynb #7e365e9e
 def verdict_before(store: Store, model: str, batch: str) -> str:  # '' where there is none
     "The verdict on the batch before, of those that have a report."
     row = drift_report.c
@@ -170,7 +171,7 @@ def verdict_before(store: Store, model: str, batch: str) -> str:  # '' where the
     with store.read() as connection:
         return str(connection.scalar(query.limit(1)) or '')
 
-
+# %% ../nbs/lib/540_alarm.ipynb #f73af05d
 def tell(
     store: Store,
     report: int,  # its id

@@ -14,7 +14,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from .core import Settings, UsageError, canonical_json, now, sha256
+from .core import Settings, UsageError, now
+from .hashes import canonical_json, sha256
 from .store import Store, audit
 
 # %% auto #0

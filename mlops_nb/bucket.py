@@ -15,8 +15,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
-from .core import SettingsError, StoreError, sha256, sha256_file, write_point
+from .core import SettingsError, StoreError
 from .files import Kept, check_digest, damaged, disk, gone, unusable
+from .hashes import sha256, sha256_file
+from .write_points import write_point
 
 # %% auto #0
 __all__ = ['Read', 'TRIES', 'server', 'again', 'Objects', 'Bucket']

@@ -15,7 +15,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .column import Array, ColumnProfile, as_numpy, components_of
-from .companions import MARK, Pair, Scores, bucket_numbers, bucketed, companions_of, is_companion
+from mlops_nb.companions import (
+    MARK,
+    SEGMENT,
+    Pair,
+    Scores,
+    bucket_numbers,
+    bucketed,
+    companions_of,
+    is_companion,
+)
 from .contract import Contract
 from .core import UsageError, choices
 from .profile import Profile, arrays_of, by_whylogs, merge, profile_table
@@ -215,7 +224,7 @@ def segments(
 # %% ../nbs/lib/206_build.ipynb #f6231ace
 def in_segment(column: str, segment: str) -> str:
     "What the companion of a column in one segment is called."
-    return f'{column}{MARK}in {segment}'
+    return f'{column}{SEGMENT}{segment}'
 
 
 def with_segments(whole: Profile, parts: Mapping[str, Profile], by: str) -> Profile:
@@ -233,7 +242,7 @@ def segments_of(profile: Profile) -> dict[str, Profile]:
     "The profiles of the segments that a profile holds."
     found: dict[str, dict[str, ColumnProfile]] = {}
     for name, one in profile.columns.items():
-        column, mark, segment = name.partition(f'{MARK}in ')
+        column, mark, segment = name.partition(SEGMENT)
         if mark:
             found.setdefault(segment, {})[column] = replace(one, name=column)
     return {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -22,14 +22,22 @@ from .pair import MARK as MARK, MOST_EDGES, Pair as Pair  # also part of this mo
 from .texts import BUCKETS, text_buckets
 
 # %% auto #0
-__all__ = ['is_companion', 'seconds', 'bucket_numbers', 'bucketed', 'Scores', 'floats', 'positives', 'probabilities', 'classes',
-           'predicted_numbers', 'score_columns', 'pair_of', 'cells', 'rank_correlation', 'association', 'fix_pairs',
-           'pair_columns', 'companions_of']
+__all__ = ['SEGMENT', 'is_companion', 'is_segment', 'seconds', 'bucket_numbers', 'bucketed', 'Scores', 'floats', 'positives',
+           'probabilities', 'classes', 'predicted_numbers', 'score_columns', 'pair_of', 'cells', 'rank_correlation',
+           'association', 'fix_pairs', 'pair_columns', 'companions_of']
 
 # %% ../nbs/lib/202_companions.ipynb #6b728e2c
 def is_companion(name: str) -> bool:
     "Whether a column stands beside another one."
     return MARK in name
+
+
+SEGMENT: Final = f'{MARK}in '  # between a column and the segment that a profile keeps it for
+
+
+def is_segment(name: str) -> bool:
+    "Whether it is a column in one part of the rows; there may be hundreds."
+    return SEGMENT in name
 
 
 def seconds(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlops_nb.store import Store
 
 # %% auto #0
-__all__ = ['AsJson', 'Why', 'PASSED_ON', 'Rows', 'application', 'show', 'print_table', 'shown', 'opened', 'joined']
+__all__ = ['AsJson', 'Why', 'PASSED_ON', 'Rows', 'application', 'shown', 'print_table', 'show', 'opened', 'joined']
 
 # %% ../nbs/lib/700_console.ipynb #bacf32f2
 def application(text: str) -> typer.Typer:
@@ -40,6 +40,32 @@ Why = Annotated[str, typer.Option(help='The reason, for the audit chain.')]
 PASSED_ON = {'allow_extra_args': True, 'ignore_unknown_options': True, 'help_option_names': []}
 
 # %% ../nbs/lib/700_console.ipynb #d48ae633
+def shown(value: Any) -> str:
+    "One value as a person reads it."
+    if isinstance(value, float):
+        return '' if value != value else f'{value:,.4g}' if abs(value) < 1000 else f'{value:,.0f}'
+    if isinstance(value, datetime):
+        if value != value:  # pandas' NaT
+            return ''
+        local = datetime.astimezone(value) if value.tzinfo else value  # pandas' own wants to know the zone
+        return f'{local:%Y-%m-%d %H:%M}'
+    return '' if value is None else str(value)
+
+# %% ../nbs/lib/700_console.ipynb #08d483c5
+def print_table(names: Sequence[str], numbers: Sequence[bool], *, rows: Iterable[Sequence[Any]]) -> None:
+    "Print columns below their names, numbers to the right."
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style='bold', pad_edge=False)
+    for name, is_number in zip(names, numbers, strict=True):
+        table.add_column(name, justify='right' if is_number else 'left', no_wrap=name == 'run')
+    for row in rows:
+        table.add_row(*map(shown, row))
+    width = None if sys.stdout.isatty() else 200
+    Console(width=width, markup=False, highlight=False).print(table)
+
+# %% ../nbs/lib/700_console.ipynb #6d7141df
 Rows = Sequence[Mapping[str, Any]]  # with the same names in each
 
 
@@ -59,32 +85,6 @@ def show(found: pd.DataFrame | Rows, *, as_json: bool, empty: str) -> None:
     else:
         numbers = [kind.kind in 'iuf' for kind in found.dtypes]
         print_table([str(name) for name in found.columns], numbers, rows=found.itertuples(index=False))
-
-
-def print_table(names: Sequence[str], numbers: Sequence[bool], *, rows: Iterable[Sequence[Any]]) -> None:
-    "Print columns below their names, numbers to the right."
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, header_style='bold', pad_edge=False)
-    for name, is_number in zip(names, numbers, strict=True):
-        table.add_column(name, justify='right' if is_number else 'left', no_wrap=name == 'run')
-    for row in rows:
-        table.add_row(*map(shown, row))
-    width = None if sys.stdout.isatty() else 200
-    Console(width=width, markup=False, highlight=False).print(table)
-
-
-def shown(value: Any) -> str:
-    "One value as a person reads it."
-    if isinstance(value, float):
-        return '' if value != value else f'{value:,.4g}' if abs(value) < 1000 else f'{value:,.0f}'
-    if isinstance(value, datetime):
-        if value != value:  # pandas' NaT
-            return ''
-        local = datetime.astimezone(value) if value.tzinfo else value  # pandas' own wants to know the zone
-        return f'{local:%Y-%m-%d %H:%M}'
-    return '' if value is None else str(value)
 
 # %% ../nbs/lib/700_console.ipynb #608cf7d7
 def opened() -> Store:

@@ -153,7 +153,7 @@ def parts_of(drift: Drift) -> list[str]:
         *(f'{one.column.column} in {one.segment}' for one in drift.segments),
     ]
 
-
+# %% ../nbs/lib/455_decision.ipynb #cd8cf8c3
 ARROWS: Final = {'up': ' ↑', 'down': ' ↓', '': ''}
 
 

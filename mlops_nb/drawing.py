@@ -97,7 +97,7 @@ def _numbers(picture: Picture, title: str) -> str:
     ]
     return canvas(parts, title=title, height=114)
 
-
+# %% ../nbs/lib/350_drawing.ipynb #8d66a92c
 MOST_BARS: Final = 6  # categories that have a bar of their own
 
 
@@ -131,7 +131,7 @@ def _categories(picture: Picture, title: str) -> str:
     parts.append(path([(104, 0), (104, 17 * len(rows))], 'mnb-axis'))
     return canvas(parts, title=title, height=17 * len(rows) + 2)
 
-
+# %% ../nbs/lib/350_drawing.ipynb #00ac9723
 def overlay_svg(
     picture: Picture,
     *,

@@ -64,7 +64,7 @@ class DriftRules:
 
 UNCHANGED: Final = DriftRules()
 
-
+# %% ../nbs/lib/050_drift_rules.ipynb #a142b075
 def budget(base: Mapping[str, Entry]) -> float:  # raises SettingsError
     "How often a batch in which nothing changed may be called drifted, as [drift] says."
     if 'false_alarms_per_batch' not in base:

@@ -22,9 +22,10 @@ from .build import batch_profile
 from .clearing import Cleared, cleared, doubtful, entries_of, let_stand, staying
 from .compaction import all_parts, unname
 from .contract import Contract
-from .core import NotFoundError, StoreError, UsageError, allowed, choices, now, sha256, write_point
+from .core import NotFoundError, StoreError, UsageError, allowed, choices, now
 from .data import contract_of, rows_of
 from .files import Kept
+from .hashes import sha256
 from .profile import get_profile, put_profile
 from .quarantine import Held
 from .remaining import remaining, sharing
@@ -42,6 +43,7 @@ from mlops_nb.store import (
     quarantine,
 )
 from .version import Part, find
+from .write_points import write_point
 
 # %% auto #0
 __all__ = ['LOOKS', 'Rewritten', 'Search', 'NewProfile', 'finish', 'Erasure', 'erase']

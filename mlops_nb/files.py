@@ -15,15 +15,9 @@ from hashlib import sha256 as new_hash
 from pathlib import Path
 from typing import ClassVar
 
-from mlops_nb.core import (
-    ConflictError,
-    CorruptError,
-    StoreError,
-    UsageError,
-    sha256,
-    sha256_file,
-    write_point,
-)
+from .core import ConflictError, CorruptError, StoreError, UsageError
+from .hashes import sha256, sha256_file
+from .write_points import write_point
 
 # %% auto #0
 __all__ = ['advice', 'unusable', 'disk', 'damaged', 'check_digest', 'gone', 'Kept', 'Folder', 'Files']

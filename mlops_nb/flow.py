@@ -52,7 +52,7 @@ _all_ = ['FlowSpec', 'step']
 # %% auto #0
 __all__ = ['PACKED', 'LEFT_OUT', 'REMOTE', 'StepFailed', 'reported', 'find_notebook', 'NotebookParameter', 'pinned',
            'add_parameters', 'filled', 'package_files', 'FlowArtifacts', 'tell', 'holder', 'run_step', 'keep_notebooks',
-           'noted_head', 'run_witnesses', 'perform', 'notebook', 'refuse_remote', 'look_into', 'all_runs', 'run_status',
+           'run_witnesses', 'perform', 'notebook', 'refuse_remote', 'look_into', 'all_runs', 'run_status',
            'run_parameters', 'run_metrics', 'used_datasets', 'runs', 'PastArtifacts', 'past_artifacts',
            'executed_notebooks', 'FlowSpec', 'step']
 
@@ -259,8 +259,9 @@ def keep_notebooks(
     *,
     notebook: notebooks.Notebook,
     executed: bytes,  # the executed notebook's file
-) -> str:  # digest of the executed notebook
-    "Put a step's notebook and its executed copy into the store and link the run to them."
+) -> tuple[str, str]:  # digest of the executed notebook; head of the audit chain, '12:5f1c…'
+    "Put a step's notebook and its executed copy into the store, link the run to them, note the settings."
+    from mlops_nb.audit import head, note_settings
     from mlops_nb.lineage import link
     from mlops_nb.store import name_file
 
@@ -271,20 +272,10 @@ def keep_notebooks(
         name_file(connection, digests[0], kind='notebook', bytes=len(text))
         name_file(connection, digests[1], kind='executed notebook', bytes=len(executed))
         link(connection, f'run:{run}', f'notebook:{digests[0]}', f'executed {path}')
-    return digests[1]
+        note_settings(connection, store.settings)
+        return digests[1], str(head(connection))
 
 # %% ../nbs/lib/510_flow.ipynb #cc6dd18e
-def noted_head(
-    store: Store,
-) -> str:  # '12:5f1c…'
-    "Note the settings in force; the head of the audit chain."
-    from mlops_nb.audit import head, note_settings
-
-    with store.begin() as connection:
-        note_settings(connection, store.settings)
-        return str(head(connection))
-
-
 def run_witnesses(
     settings: Settings,
     limit: int = 200,  # the latest runs
@@ -321,8 +312,8 @@ def perform(decorator: notebook, step_name: str, flow: FlowSpec, inputs: Any) ->
     flow.metrics = {k: v for metrics in [*before, context.metrics] for k, v in metrics.items()}
     with made_to_stay():
         executed = execution.to_bytes()
-        flow.executed_notebook = keep_notebooks(store, context.run, notebook=source, executed=executed)
-        flow.audit_head = noted_head(store)
+        kept = keep_notebooks(store, context.run, notebook=source, executed=executed)
+        flow.executed_notebook, flow.audit_head = kept
         title, go_on = f'{current.pathspec}: {source.path.name}', os.environ.get(GO_ON, '')
         save_card(flow, card_page(execution, title, go_on=go_on))
         gc.freeze()  # what is there now is there to the end of this process, which need not look at it again

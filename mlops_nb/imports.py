@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 
 from .build import batch_profile
 from .contract import Contract, as_table
-from .core import ContractError, NotFoundError, UsageError, sha256, sha256_file
+from .core import ContractError, NotFoundError, UsageError
 from .data import check_rows, compare, contract_of, draft_of, load, write
+from .hashes import sha256, sha256_file
 from .kinds import TYPES, plain_values, type_of
 from .lineage import link
 from .profile import save_profile

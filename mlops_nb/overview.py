@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['told_metric', 'reports_of', 'batch_rows', 'card_name', 'overview_html', 'page_name', 'write_reports']
+__all__ = ['told_metric', 'reports_of', 'batch_rows', 'card_name', 'page_name', 'overview_html', 'write_reports']
 
 # %% ../nbs/lib/550_overview.ipynb #6c0f2112
 def told_metric(
@@ -76,6 +76,11 @@ def card_name(version: ModelVersion) -> str:  # '' where it has no card
     return f'{file_name(version.model, "card", str(version.version))}.html' if version.card else ''
 
 
+def page_name(report: Report) -> str:
+    "The file of a report's page, as `Report.show` calls it."
+    return f'{file_name(report.model, report.batch)}.html'
+
+# %% ../nbs/lib/550_overview.ipynb #c055aa58
 def overview_html(
     store: Store,
     model: str,  # 'late'
@@ -90,12 +95,7 @@ def overview_html(
         versions=[(one, card_name(one), *history(one)) for one in reversed(made)],
     )  # fmt: skip
 
-
-def page_name(report: Report) -> str:
-    "The file of a report's page, as `Report.show` calls it."
-    return f'{file_name(report.model, report.batch)}.html'
-
-
+# %% ../nbs/lib/550_overview.ipynb #26f41a41
 def write_reports(
     store: Store,
     model: str,  # 'late'

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from .core import UsageError, canonical_json, sha256
+from .core import UsageError
+from .hashes import canonical_json, sha256
 
 MARK: Final = '::'  # between a column and what a profile keeps beside it
 MOST_EDGES: Final = 25  # 26 × 26 cells fit into the frequent values

@@ -24,7 +24,7 @@ from mlops_nb.column import (
     panel,
     trend_of,
 )
-from .companions import MARK, bucketed
+from .companions import MARK, bucketed, is_segment
 from .core import NotFoundError, UsageError, choices
 from .discreet import discreet_components
 from .figures import Panel, compact, label, overlay, percent, spark
@@ -221,6 +221,8 @@ def _summary(profile: Profile) -> pd.DataFrame:
 
     rows = {}
     for name, column in profile.columns.items():
+        if is_segment(name):
+            continue
         row: dict[str, object] = {'kind': column.kind, 'rows': column.rows, 'missing': column.missing}
         row['distinct'] = round(column.distinct) if column.distinct >= 0 else None
         if column.kind == 'number':
@@ -249,9 +251,10 @@ def panels(
     *,
     drifted: Collection[str] = (),  # names of columns
 ) -> list[Panel]:
-    "All columns that can be drawn, the drifted ones first."
+    "All columns that can be drawn, the drifted ones first; segments have profiles of their own."
     before = reference.columns if reference is not None else {}
-    order = sorted(profile.columns.values(), key=lambda column: column.name not in drifted)
+    known = [column for column in profile.columns.values() if not is_segment(column.name)]
+    order = sorted(known, key=lambda column: column.name not in drifted)
     found = [panel(column, before.get(column.name), drifted=column.name in drifted) for column in order]
     return [shape for shape in found if shape is not None]
 

@@ -17,8 +17,9 @@ import sqlalchemy as sa
 
 from .artifact import dump_model, model_types, to_parquet
 from .audit import append, head, note_settings
-from .core import NotFoundError, UsageError, canonical_json, now
+from .core import NotFoundError, UsageError, now
 from .data import find
+from .hashes import canonical_json
 from .lineage import link
 from .model_card import Prose, draft_card, finish_card, prose, table_rows
 from mlops_nb.models import (

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .core import ContractError, UsageError, canonical_json, sha256
+from .core import ContractError, UsageError
+from .hashes import canonical_json, sha256
 
 if TYPE_CHECKING:
     import pandas as pd

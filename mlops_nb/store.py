@@ -25,11 +25,11 @@ from mlops_nb.core import (
     SettingsError,
     StoreError,
     UsageError,
-    canonical_json,
     now,
-    write_point,
 )
 from .files import Files, Kept, disk, unusable
+from .hashes import canonical_json
+from .write_points import write_point
 
 if TYPE_CHECKING:
     from mlops_nb.bucket import Bucket
@@ -152,6 +152,8 @@ alarm = sa.Table(
     'alarm', metadata, sa.Column('report', sa.Integer, primary_key=True, autoincrement=False),
     _text('place', key=True), _text('state'), _text('error'), _time(),
 )  # fmt: skip
+
+# %% ../nbs/lib/100_store.ipynb #5b775e5e
 edge = sa.Table(
     'edge', metadata, *(_text(name, key=True) for name in ('source', 'target', 'relation')), _time(),
     sa.Index('ix_edge_target', 'target'),

@@ -14,7 +14,8 @@ from .verdict import ColumnDrift, Drift, Estimate, listed
 
 # %% auto #0
 __all__ = ['MARKS', 'mark', 'odds', 'spread', 'moved_words', 'missing_words', 'onset_words', 'column_words', 'Answer',
-           'alarms_of', 'is_wrong', 'since_when', 'where', 'estimate_words', 'does_it_matter', 'what_to_do', 'glance']
+           'alarms_of', 'is_wrong', 'since_when', 'where', 'estimate_words', 'carried_by', 'does_it_matter',
+           'what_to_do', 'glance']
 
 # %% ../nbs/lib/360_told.ipynb #cef47381
 MARKS: Final = {'drift': '▲ drift', 'watch': '◆ watch', 'stable': '● stable', 'cannot tell': '○ cannot tell'}
@@ -126,8 +127,10 @@ def since_when(drift: Drift) -> Answer:
     if not onsets:
         return Answer('Since when?', label(drift.batch or 'this batch', 30), 'seen in this batch')
     how = 'slowly' if all(one.onset.how == 'slow' for one in found if one.onset) else ''
-    more = f'{how}{"; " * bool(how)}the first of {len(onsets)} dates' if len(onsets) > 1 else how
-    return Answer('Since when?', label(onsets[0], 30), more)
+    dates = f'the first of {len(onsets)} dates' if len(onsets) > 1 else ''
+    alone = sum(one.onset is None for one in found)
+    rest = f'{alone} of {len(found)} are seen in this batch alone' if alone else ''
+    return Answer('Since when?', label(onsets[0], 30), '; '.join(filter(None, [how, dates, rest])))
 
 # %% ../nbs/lib/360_told.ipynb #07b704b1
 def where(drift: Drift) -> Answer:
@@ -159,10 +162,15 @@ def estimate_words(one: Estimate) -> str:
     return f'{one.metric}: {"; ".join(found)}{usual}'
 
 
+def carried_by(drift: Drift) -> list[float]:  # empty: not known
+    "The importance of each column that counts as changed: once, in however many segments it did."
+    found = {one.column: one.importance for one in alarms_of(drift) if one.importance is not None}
+    return [*found.values()]
+
+
 def does_it_matter(drift: Drift) -> Answer:
     "Does it matter?"
-    carried = {one.column: one.importance for one in alarms_of(drift) if one.importance is not None}
-    known = [*carried.values()]  # a column counts once, in however many segments
+    known = carried_by(drift)
     weight = f'the columns carry {percent(sum(known))} of the model' if known else ''
     judged = [one for one in drift.performance if one.value is not None or one.realised is not None]
     worse = [one for one in judged if one.alarm]
@@ -192,8 +200,7 @@ def what_to_do(drift: Drift) -> Answer:
     if any(one.alarm for one in drift.performance):
         return Answer(question, 'Retrain, or roll back', 'after a look at the columns that matter most')
     if found:
-        known = [one.importance for one in found if one.importance is not None]
-        if known and sum(known) < 0.05:
+        if (known := carried_by(drift)) and sum(known) < 0.05:
             return Answer(question, 'Accept or mute it', 'the model hardly uses what changed')
         return Answer(question, 'Find the cause', 'a real change is accepted as the new normal; then retrain')
     return Answer(question, 'Watch' if drift.verdict == 'watch' else 'Nothing')

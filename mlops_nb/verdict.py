@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from .change import Picture
-from .core import CorruptError, canonical_json
+from .core import CorruptError
 from .distance import CALIBRATED
 from .figures import label
+from .hashes import canonical_json
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,7 +13,8 @@ from databases import fresh_database, new_project, postgres, settings  # noqa: F
 from sklearn.linear_model import LogisticRegression
 
 from mlops_nb.audit import Witness, append, entries, export, head, read_export, verify
-from mlops_nb.core import Settings, StoreError, UsageError, canonical_json, sha256
+from mlops_nb.core import Settings, StoreError, UsageError
+from mlops_nb.hashes import canonical_json, sha256
 from mlops_nb.model_card import card_html, card_witness
 from mlops_nb.registry import faults, promote, register
 from mlops_nb.store import Store, audit, open_store

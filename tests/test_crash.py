@@ -23,9 +23,10 @@ from databases import new_project
 from processes import run
 
 from mlops_nb.audit import verify
-from mlops_nb.core import WRITE_POINTS, load_settings
+from mlops_nb.core import load_settings
 from mlops_nb.registry import faults
 from mlops_nb.store import Instant, Store, check, collect, file, metadata, name_file, open_store
+from mlops_nb.write_points import WRITE_POINTS
 
 FILE = tuple(point for point in WRITE_POINTS if point.startswith('file.'))
 COMMIT = 'catalogue.before-commit', 'catalogue.after-commit'

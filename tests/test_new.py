@@ -134,6 +134,11 @@ def test_segments_pairs_importance_and_predictions_reach_report_page_and_termina
     page = (project / 'rain-2013-11.html').read_text()
     for words in 'pressure', 'origin=LGA', 'dewp given temp', 'importance':
         assert words in page
+    told = made(mlops, project, 'review', 'notebook', 'rain', '2013-11', '--step', 'drift')
+    prepared = told.split()[-1]  # attached to the very run, with its parameters
+    made(mlops, project, 'exec', prepared, '-o', 'again')
+    again = (project / 'again' / prepared).read_text()
+    assert '2013-11, compared with' in again and 'ScoreFlow/' in again
     accept = 'review', 'accept', 'rain', '2013-11', '--why', 'a new gauge'
     made(mlops, project, *accept, '--column', 'pressure in origin=LGA')
     reference = reference_profiles(store, store.settings.model('rain'))

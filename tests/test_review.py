@@ -18,7 +18,6 @@ from test_page import Seen, assert_harmless
 
 from mlops_nb.audit import entries, verify
 from mlops_nb.core import (
-    WRITE_POINTS,
     ConflictError,
     CorruptError,
     MlopsError,
@@ -41,6 +40,7 @@ from mlops_nb.review import (
 )
 from mlops_nb.store import Store, check, drift_report, open_store
 from mlops_nb.verdict import Drift
+from mlops_nb.write_points import WRITE_POINTS
 
 
 def month(number: int, *, shift: float = 0.0, letters: str = 'abc') -> Profile:

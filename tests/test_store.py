@@ -15,7 +15,8 @@ from databases import new_project, postgres, settings  # noqa: F401
 from processes import race, run
 
 from mlops_nb.audit import append, entries, verify
-from mlops_nb.core import ConflictError, Settings, load_settings, sha256
+from mlops_nb.core import ConflictError, Settings, load_settings
+from mlops_nb.hashes import sha256
 from mlops_nb.store import (
     FORMAT,
     check,
