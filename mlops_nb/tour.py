@@ -105,7 +105,7 @@ def trained(store: Store, version: int) -> bool:
 
     return version in set(versions(store, 'late')['version'])
 
-
+# %% ../nbs/lib/730_tour.ipynb #5492e9fc
 def moves(store: Store, action: str) -> list[Mapping[str, Any]]:  # oldest first
     "The moves of the alias `champion` by 'approve' or 'rollback', as the audit chain tells them."
     from mlops_nb.audit import entries
@@ -290,7 +290,7 @@ def put_forward(version: int, why: str, checked: str, *, time: int = 1) -> Chapt
     title = f'late@{version} becomes the champion {again}as a second person approves'
     return Chapter(title, lambda store: len(approvals(store)) >= time, do, says)
 
-
+# %% ../nbs/lib/730_tour.ipynb #959e35c0
 def go_back(version: int, why: str) -> Chapter:
     "The version before a champion serves again."
 
@@ -327,7 +327,7 @@ def score(month: int) -> Chapter:
         says,
     )
 
-
+# %% ../nbs/lib/730_tour.ipynb #47904db8
 def decide(month: int, action: str, *, why: Callable[[Store, Report], str]) -> Chapter:
     "A person reviews a month and decides."
     batch = batch_name(month)
