@@ -510,7 +510,7 @@ NAPS = 'import time; ready()\nfor _ in range(600): time.sleep(0.1)'
     ('engine', 'source'),
     [
         ('in-process', NAPS),
-        ('in-process', 'ready()\n!sleep 60'),
+        ('in-process', '!touch ready; sleep 60'),
         ('kernel', NAPS),
     ],
 )
