@@ -300,7 +300,7 @@ def _html(profile: Profile) -> str:
 class Overview:
     "A table that a notebook shows."
 
-    html: str
+    html: str = field(repr=False)
 
     def _repr_html_(self) -> str:
         return self.html
@@ -308,7 +308,7 @@ class Overview:
 
 def _overview(profile: Profile, reference: Profile | None) -> Overview:
     "What `Profile.show` returns."
-    drawn = {p.title: spark(p) for p in panels(profile, reference) if MARK not in p.title}
+    drawn = {p.title.removesuffix(f'{MARK}time'): spark(p) for p in panels(profile, reference)}
     before, now = _names(profile, reference)
     before_gaps = reference.columns if reference is not None else {}
     lines = []
