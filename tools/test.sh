@@ -13,6 +13,6 @@ gate 'types';                           mypy
 gate 'floors';                          python tools/check_floors.py
 gate 'what notebooks say';              mlops-nb check --strict nbs/lib examples
 gate 'notebooks as modules, and tests'; bash tools/system_packages.sh
-python -m pytest -n 2 --dist loadfile -m 'not slow' --cov --cov-report=term:skip-covered --cov-fail-under=90
+python -m pytest -n 2 --dist loadfile -m 'not slow' --hypothesis-profile=ci --cov --cov-report=term:skip-covered --cov-fail-under=90
 gate 'wheel';                           python tools/check_wheel.py
 gate 'wheels for other machines';       python tools/check_platforms.py
