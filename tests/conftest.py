@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = str(Path(sys.executable).parent / 'mlops-nb')
 Run = Callable[..., 'subprocess.CompletedProcess[str]']
+
+# tests that a script runs in the background ignore Ctrl-C, and so would the commands that they start
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def cell(source: str, *tags: str) -> dict[str, object]:
