@@ -938,6 +938,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'mlops_nb.files.Folder.remove': ('lib/files.html#folder.remove', 'mlops_nb/files.py'),
                                 'mlops_nb.files.Folder.size': ('lib/files.html#folder.size', 'mlops_nb/files.py'),
                                 'mlops_nb.files.Folder.touch': ('lib/files.html#folder.touch', 'mlops_nb/files.py'),
+                                'mlops_nb.files.GoneError': ('lib/files.html#goneerror', 'mlops_nb/files.py'),
                                 'mlops_nb.files.Kept': ('lib/files.html#kept', 'mlops_nb/files.py'),
                                 'mlops_nb.files._intact': ('lib/files.html#_intact', 'mlops_nb/files.py'),
                                 'mlops_nb.files._keep': ('lib/files.html#_keep', 'mlops_nb/files.py'),

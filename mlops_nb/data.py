@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -30,6 +30,7 @@ from mlops_nb.core import (
     choices,
     now,
 )
+from .files import GoneError
 from .lineage import link
 from .quarantine import guarded
 from .store import Store, bad_batch, dataset_part, dataset_version, name_file
@@ -276,9 +277,15 @@ def commit(
     about = {'batch': batch, 'contract': contract, 'run': run, 'message': message, 'branch': branch}
     with guarded(store, dataset, data, **about) if hold else nullcontext():  # type: ignore[arg-type]
         rows = check_rows(data, dataset, contract)
-        draft = draft_of(store, rows, dataset=dataset, batch=batch, contract=contract)
-        version = replace(draft.version, run=run, message=message, source=source, branch=branch)
-        return write(store, version, [draft], contract, widen=widen, expected=expected)
+
+        def written() -> Version:
+            draft = draft_of(store, rows, dataset=dataset, batch=batch, contract=contract)
+            version = replace(draft.version, run=run, message=message, source=source, branch=branch)
+            return write(store, version, [draft], contract, widen=widen, expected=expected)
+
+        with suppress(GoneError):  # another version had the same rows, and somebody was erased from it
+            return written()
+        return written()  # so they are kept once more
 
 # %% ../nbs/lib/210_data.ipynb #37ed48a6
 def _as_declared(

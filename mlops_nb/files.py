@@ -20,7 +20,7 @@ from .hashes import sha256, sha256_file
 from .write_points import write_point
 
 # %% auto #0
-__all__ = ['advice', 'unusable', 'disk', 'damaged', 'check_digest', 'gone', 'Kept', 'Folder', 'Files']
+__all__ = ['advice', 'unusable', 'disk', 'damaged', 'check_digest', 'GoneError', 'gone', 'Kept', 'Folder', 'Files']
 
 # %% ../nbs/lib/020_files.ipynb #3f15ae61
 def advice(reason: str, place: object) -> str:
@@ -119,9 +119,13 @@ def check_digest(digest: str) -> str:  # the same; raises UsageError
     return digest
 
 
-def gone(place: object) -> StoreError:
+class GoneError(StoreError):
+    "A file that should be there is not."
+
+
+def gone(place: object) -> GoneError:
     "The error for a file that should be there."
-    return StoreError(f'{place} is not there; expected a file that was kept. Run: mlops-nb doctor')
+    return GoneError(f'{place} is not there; expected a file that was kept. Run: mlops-nb doctor')
 
 # %% ../nbs/lib/020_files.ipynb #1514e951
 @dataclass(frozen=True)
