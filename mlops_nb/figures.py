@@ -91,7 +91,6 @@ def new_figure(
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height))
-    figure.patch.set_alpha(0)  # pages have their own background
     figure._repr_png_ = partial(png, figure)  # type: ignore[attr-defined]
     return figure
 
@@ -124,7 +123,7 @@ def svg(
         warnings.catch_warnings(),
     ):
         warnings.filterwarnings('ignore', message='.*[Gg]lyph')
-        figure.savefig(out, format='svg', metadata={'Date': None, 'Creator': None})
+        figure.savefig(out, format='svg', facecolor='none', metadata={'Date': None, 'Creator': None})
     text = out.getvalue()[out.getvalue().index('<svg') :]
     text = re.sub(r'\s*<metadata>.*?</metadata>|\s*<style.*?</style>', '', text, flags=re.DOTALL)
     text = re.sub(r'<[^<>]+>', _plain_tag, text).replace(INK, 'currentColor')
