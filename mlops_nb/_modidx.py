@@ -2230,6 +2230,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'mlops_nb.verdict.Drift': ('lib/verdict.html#drift', 'mlops_nb/verdict.py'),
                                   'mlops_nb.verdict.Drift.drifted': ('lib/verdict.html#drift.drifted', 'mlops_nb/verdict.py'),
                                   'mlops_nb.verdict.Drift.frame': ('lib/verdict.html#drift.frame', 'mlops_nb/verdict.py'),
+                                  'mlops_nb.verdict.Drift.inside': ('lib/verdict.html#drift.inside', 'mlops_nb/verdict.py'),
                                   'mlops_nb.verdict.Drift.sentence': ('lib/verdict.html#drift.sentence', 'mlops_nb/verdict.py'),
                                   'mlops_nb.verdict.Drift.to_json': ('lib/verdict.html#drift.to_json', 'mlops_nb/verdict.py'),
                                   'mlops_nb.verdict.Drift.verdict': ('lib/verdict.html#drift.verdict', 'mlops_nb/verdict.py'),

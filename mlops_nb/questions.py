@@ -110,7 +110,7 @@ def unheard_of(
     return [f'{percent(share)} of its values lie beyond all seen before, {lows[-1]:g} to {highs[-1]:g}']
 
 # %% ../nbs/lib/266_questions.ipynb #5be0a1c3
-CHOSEN: Final = 256  # distinct numbers up to which they are chosen from a few, not measured
+CHOSEN: Final = 8, 256  # distinct numbers: fewer say little, more are not chosen from a few but measured
 
 
 def distinct_numbers(
@@ -130,11 +130,9 @@ def new_numbers(
 ) -> list[str]:  # at most one sentence
     "That most of its few distinct numbers are new, where no batch before brought half as many when it came."
     found = [distinct_numbers(column) for column in (*before, now) if values_of(column) >= least]
-    if (
-        min(len(found) - 1, len(before)) < CALIBRATED
-        or values_of(now) < least
-        or max(map(len, found)) > CHOSEN
-    ):
+    if values_of(now) < least or len(found) <= CALIBRATED:
+        return []
+    if len(found[-1]) < CHOSEN[0] or max(map(len, found)) > CHOSEN[1]:
         return []
     known, came = found[0], list[float]()
     for own in found[1:]:
