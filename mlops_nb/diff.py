@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from .artifact import to_parquet
 from .core import NotFoundError, UsageError, choices
 from .data import Changes, compare, contract_of, read_parts, rows_of
+from .features_sql import quoted, text
 from .profile import Profile, merge, profile_table
 from .store import Store
 from .stream import ahead
@@ -90,7 +91,7 @@ def _files(store: Store, parts: Iterable[Part]) -> Iterator[list[Path]]:
                 paths[-1].write_bytes(to_parquet(rows_of(store.get(part.place), part)))
         yield paths
 
-# %% ../nbs/lib/248_diff.ipynb #21790c49
+# %% ../nbs/lib/248_diff.ipynb #90872274
 def _pairs(
     old: Sequence[Part], new: Sequence[Part]
 ) -> tuple[list[tuple[Part, Part]], tuple[list[Part], list[Part]]]:
@@ -102,7 +103,7 @@ def _pairs(
     rest = [[part for part in parts if part.batch not in names] for parts in (old, new)]
     return pairs, (rest[0], rest[1])
 
-
+# %% ../nbs/lib/248_diff.ipynb #21790c49
 def _differ(one: pa.ChunkedArray, other: pa.ChunkedArray) -> pa.ChunkedArray:
     "Where two columns differ; a missing value equals a missing value."
     found = pc.fill_null(pc.not_equal(one, other), False)
@@ -118,7 +119,7 @@ def _is_key(rows: pa.Table, key: Sequence[str]) -> bool:
         return True  # they ascend
     return len(rows.group_by(list(key)).aggregate([])) == len(rows)
 
-
+# %% ../nbs/lib/248_diff.ipynb #528a80c8
 def _rows_that_differ(
     store: Store, pair: tuple[Part, Part], *, key: Sequence[str], columns: Sequence[str]
 ) -> tuple[pa.Table, pa.Table] | None:  # None: their keys are not in the same order, or most rows differ
@@ -169,17 +170,13 @@ def _sides(
         yield paths
 
 # %% ../nbs/lib/248_diff.ipynb #20820eac
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
 def _side(paths: Sequence[Path], columns: Sequence[str]) -> str:
     "The rows of one side in SQL: its columns as c0, c1 …, and 1 as `there`."
     known = {name for path in paths for name in pq.read_schema(path).names}
-    names = [f'{_quoted(name) if name in known else "NULL"} AS c{i}' for i, name in enumerate(columns)]
+    names = [f'{quoted(name) if name in known else "NULL"} AS c{i}' for i, name in enumerate(columns)]
     if not paths:
         return f'SELECT {", ".join(names)}, NULL AS there WHERE false'
-    files = ', '.join("'" + str(path).replace("'", "''") + "'" for path in paths)
+    files = ', '.join(map(text, paths))
     return f'SELECT {", ".join(names)}, 1 AS there FROM read_parquet([{files}], union_by_name = true)'
 
 

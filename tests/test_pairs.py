@@ -111,10 +111,8 @@ def test_a_pair_that_drifted_is_drawn_in_the_units_of_its_columns_with_its_way_t
     assert grid and grid.columns == ('distance', 'air_time')
     reference, batch = (np.reshape(shares, (4, 4)) for shares in (grid.reference, grid.batch))
     assert reference.trace() > 0.8 and batch.trace() < 0.4
-    for before, now in zip(
-        (reference.sum(axis=1), reference.sum(axis=0)), (batch.sum(axis=1), batch.sum(axis=0))
-    ):
-        assert now == pytest.approx(before, abs=0.01)
+    for axis in 0, 1:
+        assert batch.sum(axis=axis) == pytest.approx(reference.sum(axis=axis), abs=0.01)
     assert all(80 < edge < 3000 for edge in grid.edges[0]) and all(20 < edge < 500 for edge in grid.edges[1])
     assert column.trend and len(column.trend.values) == len(drift.batches) == 13
     assert column.trend.low and column.trend.low < column.trend.values[-2] and column.trend.values[-1] < 0.1
