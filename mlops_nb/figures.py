@@ -17,7 +17,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from matplotlib.axes import Axes as Axes  # other modules annotate with these
     from matplotlib.figure import Figure as Figure  # other modules annotate with it
 
 # %% auto #0
