@@ -1638,6 +1638,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'mlops_nb.references.Snapshot': ('lib/references.html#snapshot', 'mlops_nb/references.py'),
                                      'mlops_nb.references._reference': ('lib/references.html#_reference', 'mlops_nb/references.py'),
                                      'mlops_nb.references._snapshot': ('lib/references.html#_snapshot', 'mlops_nb/references.py'),
+                                     'mlops_nb.references._written': ('lib/references.html#_written', 'mlops_nb/references.py'),
                                      'mlops_nb.references.find_reference': ('lib/references.html#find_reference', 'mlops_nb/references.py'),
                                      'mlops_nb.references.read_reference': ('lib/references.html#read_reference', 'mlops_nb/references.py'),
                                      'mlops_nb.references.refer': ('lib/references.html#refer', 'mlops_nb/references.py'),
