@@ -90,7 +90,7 @@ def _files(store: Store, parts: Iterable[Part]) -> Iterator[list[Path]]:
                 paths[-1].write_bytes(to_parquet(rows_of(store.get(part.place), part)))
         yield paths
 
-# %% ../nbs/lib/248_diff.ipynb #21790c49
+# %% ../nbs/lib/248_diff.ipynb #90872274
 def _pairs(
     old: Sequence[Part], new: Sequence[Part]
 ) -> tuple[list[tuple[Part, Part]], tuple[list[Part], list[Part]]]:
@@ -102,7 +102,7 @@ def _pairs(
     rest = [[part for part in parts if part.batch not in names] for parts in (old, new)]
     return pairs, (rest[0], rest[1])
 
-
+# %% ../nbs/lib/248_diff.ipynb #21790c49
 def _differ(one: pa.ChunkedArray, other: pa.ChunkedArray) -> pa.ChunkedArray:
     "Where two columns differ; a missing value equals a missing value."
     found = pc.fill_null(pc.not_equal(one, other), False)
@@ -118,7 +118,7 @@ def _is_key(rows: pa.Table, key: Sequence[str]) -> bool:
         return True  # they ascend
     return len(rows.group_by(list(key)).aggregate([])) == len(rows)
 
-
+# %% ../nbs/lib/248_diff.ipynb #528a80c8
 def _rows_that_differ(
     store: Store, pair: tuple[Part, Part], *, key: Sequence[str], columns: Sequence[str]
 ) -> tuple[pa.Table, pa.Table] | None:  # None: their keys are not in the same order, or most rows differ
