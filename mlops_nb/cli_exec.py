@@ -5,8 +5,6 @@
 # %% ../nbs/lib/720_cli_exec.ipynb #c5f48f14
 from __future__ import annotations
 
-import shutil
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from .console import status
 from .core import UsageError
 
 if TYPE_CHECKING:
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['Notebooks', 'Output', 'Parameters', 'Files', 'Jobs', 'Junit', 'Html', 'Engine', 'Timeout', 'NotebookTimeout', 'Grace',
-           'OutputLimit', 'LogOutput', 'Folder', 'with_pairs', 'PairsCommand', 'read_values', 'status', 'status_of',
-           'summary', 'exit_code', 'option', 'run_tasks', 'execute']
+           'OutputLimit', 'LogOutput', 'Folder', 'with_pairs', 'PairsCommand', 'read_values', 'status_of', 'summary',
+           'exit_code', 'option', 'run_tasks', 'execute']
 
 # %% ../nbs/lib/720_cli_exec.ipynb #ddab58a9
 def with_pairs(arguments: Sequence[str]) -> list[str]:  # raises UsageError
@@ -67,13 +66,6 @@ def read_values(
     return values | {name: value for name, _, value in (pair.partition('=') for pair in pairs)}
 
 # %% ../nbs/lib/720_cli_exec.ipynb #cbae1429
-def status(text: str) -> None:
-    "One line that is replaced by the next, on a terminal only."
-    if sys.stderr.isatty():
-        width = shutil.get_terminal_size().columns
-        print(f'\r\x1b[K{text[: width - 1]}', end='', file=sys.stderr, flush=True)
-
-
 def status_of(
     tasks: Sequence[Task],  # that run
     *,

@@ -57,9 +57,9 @@ if TYPE_CHECKING:
 _all_ = ['MAIN', 'Part', 'Version', 'check_name', 'find', 'tag', 'versions']
 
 # %% auto #0
-__all__ = ['Names', 'check_rows', 'Draft', 'draft_of', 'write', 'contract_of', 'commit', 'rows_of', 'read_parts', 'read',
-           'Dataset', 'bad_batches', 'load', 'Changes', 'compare', 'changes', 'MAIN', 'Part', 'Version', 'check_name',
-           'find', 'tag', 'versions']
+__all__ = ['Names', 'check_rows', 'Draft', 'draft_of', 'write', 'contract_of', 'contract_in_force', 'commit', 'rows_of',
+           'read_parts', 'read', 'Dataset', 'bad_batches', 'load', 'Changes', 'compare', 'changes', 'MAIN', 'Part',
+           'Version', 'check_name', 'find', 'tag', 'versions']
 
 # %% ../nbs/lib/210_data.ipynb #a1917e94
 def check_rows(data: pa.Table | pd.DataFrame, dataset: str, contract: Contract | None) -> pa.Table:
@@ -252,6 +252,21 @@ def contract_of(
         return None
     return parse_contract(store.get(version.contract).decode(), where=f'the contract of {version}')
 
+
+def contract_in_force(
+    store: Store,
+    dataset: str,
+    *,
+    branch: str = MAIN,
+    given: Contract | None = None,
+) -> Contract | None:  # None: it has none; raises StoreError, CorruptError
+    "The contract that the next batch shall keep: the given one, else that of the newest version."
+    if given is not None:
+        return given
+    with store.read() as connection:
+        before = head(store, connection, dataset, branch)
+    return None if before is None else contract_of(store, before)
+
 # %% ../nbs/lib/210_data.ipynb #3d55b819
 def commit(
     store: Store,
@@ -270,10 +285,7 @@ def commit(
 ) -> Version:  # raises UsageError, ContractError, ConflictError, StoreError
     "Commit a batch: a new version of the dataset, or the one that brought the same rows before."
     check_name(dataset, 'dataset'), check_name(batch, 'batch')
-    with store.read() as connection:
-        before = head(store, connection, dataset, branch)
-    if contract is None and before is not None:
-        contract = contract_of(store, before)
+    contract = contract_in_force(store, dataset, branch=branch, given=contract)
     about = {'batch': batch, 'contract': contract, 'run': run, 'message': message, 'branch': branch}
     with guarded(store, dataset, data, **about) if hold else nullcontext():  # type: ignore[arg-type]
         rows = check_rows(data, dataset, contract)

@@ -24,6 +24,7 @@ def imported(told: str) -> set[str]:
     ('command', 'unused'),
     [
         ('--help', f'sqlalchemy rich {FRAMES} {REST}'),
+        ('--version', f'sqlalchemy rich {FRAMES} {REST}'),
         ('data commit --help', f'sqlalchemy rich {FRAMES} {REST}'),
         ('data versions', f'{FRAMES} {REST}'),
         ('data versions --json', f'rich {FRAMES} {REST}'),
