@@ -168,11 +168,12 @@ def execute(
     Example: mlops-nb exec nbs/a.ipynb nbs/b.ipynb -j 2 -p month 6 --junit out.xml
     """
     from mlops_nb import batch, results as told
+    from mlops_nb.execute import check_engine
 
     found = batch.find_notebooks(notebooks, output=output)
     outputs = batch.destinations([one.path for one in found], output)
     tasks = batch.plan(found, read_values(file or (), parameters or ()), outputs=outputs)
-    batch.check_engine(engine)
+    check_engine(engine)
     options = {'engine': engine, 'timeout': timeout, 'cwd': cwd and str(cwd), 'log_output': log_output}
     options |= {'notebook_timeout': notebook_timeout, 'grace': grace, 'output_limit': output_limit}
     options = {name: value for name, value in options.items() if value is not None}

@@ -13,29 +13,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import AsJson, Why, application, show
-from .core import UsageError, load_settings
+from .console import AsJson, Why, application, opened, show
+from .core import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from mlops_nb.decision import Case
     from mlops_nb.review import Report
-    from mlops_nb.store import Store
 
 # %% auto #0
-__all__ = ['review_app', 'TEXTS', 'opened', 'case_rows', 'review', 'list_cases', 'list_decisions', 'report_lines', 'show_report',
+__all__ = ['review_app', 'TEXTS', 'case_rows', 'review', 'list_cases', 'list_decisions', 'report_lines', 'show_report',
            'review_page', 'as_day', 'decision_command', 'notebook', 'list_alarms']
 
 # %% ../nbs/lib/760_cli_review.ipynb #59d5831e
 review_app = application('Drift reports, and what people decide. Example: mlops-nb review')
-
-
-def opened() -> Store:
-    "The store of the project that the command was typed in."
-    from mlops_nb.store import open_store
-
-    return open_store(load_settings())
 
 
 def case_rows(found: list[Case]) -> pd.DataFrame:

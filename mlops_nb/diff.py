@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from .artifact import to_parquet
 from .core import NotFoundError, UsageError, choices
 from .data import Changes, compare, contract_of, read_parts, rows_of
+from .features_sql import quoted, text
 from .profile import Profile, merge, profile_table
 from .store import Store
 from .stream import ahead
@@ -169,17 +170,13 @@ def _sides(
         yield paths
 
 # %% ../nbs/lib/248_diff.ipynb #20820eac
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
 def _side(paths: Sequence[Path], columns: Sequence[str]) -> str:
     "The rows of one side in SQL: its columns as c0, c1 …, and 1 as `there`."
     known = {name for path in paths for name in pq.read_schema(path).names}
-    names = [f'{_quoted(name) if name in known else "NULL"} AS c{i}' for i, name in enumerate(columns)]
+    names = [f'{quoted(name) if name in known else "NULL"} AS c{i}' for i, name in enumerate(columns)]
     if not paths:
         return f'SELECT {", ".join(names)}, NULL AS there WHERE false'
-    files = ', '.join("'" + str(path).replace("'", "''") + "'" for path in paths)
+    files = ', '.join(map(text, paths))
     return f'SELECT {", ".join(names)}, 1 AS there FROM read_parquet([{files}], union_by_name = true)'
 
 

@@ -140,15 +140,11 @@ def where(drift: Drift) -> Answer:
     if not names:
         watched = [one.column for one in drift.columns if one.verdict == 'watch' and not one.muted]
         return Answer('Where?', '–', f'to be watched: {listed(watched)}' if watched else '')
-    together = [one for one in drift.events if len(one.columns) > 1]
-    more = (
-        f'{len(drift.events)} event{"s" * (len(drift.events) != 1)}: some changed together'
-        if together
-        else ''
-    )
-    return Answer('Where?', listed(names), more)
+    together = any(len(one.columns) > 1 for one in drift.events)
+    events = f'{len(drift.events)} event{"s" * (len(drift.events) != 1)}: some changed together'
+    return Answer('Where?', listed(names), events if together else '')
 
-
+# %% ../nbs/lib/360_told.ipynb #813388cc
 def estimate_words(one: Estimate) -> str:
     "A figure of the model."
     if one.value is None and one.realised is None:
@@ -161,7 +157,7 @@ def estimate_words(one: Estimate) -> str:
     usual = f', usually {one.usual[0]:.3f} to {one.usual[1]:.3f}' if one.usual else ''
     return f'{one.metric}: {"; ".join(found)}{usual}'
 
-
+# %% ../nbs/lib/360_told.ipynb #8fd0287a
 def carried_by(drift: Drift) -> list[float]:  # empty: not known
     "The importance of each column that counts as changed: once, in however many segments it did."
     found = {one.column: one.importance for one in alarms_of(drift) if one.importance is not None}
@@ -170,23 +166,16 @@ def carried_by(drift: Drift) -> list[float]:  # empty: not known
 
 def does_it_matter(drift: Drift) -> Answer:
     "Does it matter?"
-    known = carried_by(drift)
+    question, known = 'Does it matter?', carried_by(drift)
     weight = f'the columns carry {percent(sum(known))} of the model' if known else ''
     judged = [one for one in drift.performance if one.value is not None or one.realised is not None]
-    worse = [one for one in judged if one.alarm]
-    if worse:
-        return Answer(
-            'Does it matter?',
-            'Yes: the model is worse',
-            '; '.join([estimate_words(worse[0]), *([weight] if weight else [])]),
-        )
     if judged:
+        told = next((one for one in judged if one.alarm), judged[0])
         words = 'Not to the model so far' if alarms_of(drift) else 'No'
-        return Answer(
-            'Does it matter?', words, '; '.join([estimate_words(judged[0]), *([weight] if weight else [])])
-        )
+        words = 'Yes: the model is worse' if told.alarm else words
+        return Answer(question, words, '; '.join(filter(None, [estimate_words(told), weight])))
     words = ('Little' if sum(known) < 0.05 else 'It may') if known else 'Not known'
-    return Answer('Does it matter?', words if alarms_of(drift) else '–', weight)
+    return Answer(question, words if alarms_of(drift) else '–', weight)
 
 # %% ../nbs/lib/360_told.ipynb #367b1359
 def what_to_do(drift: Drift) -> Answer:
