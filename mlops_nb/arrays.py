@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pyarrow.lib import StringBuilder
 
 # %% auto #0
-__all__ = ['from_numpy', 'from_values', 'scalar', 'no_rows']
+__all__ = ['from_numpy', 'from_values', 'scalar', 'no_rows', 'moment']
 
 # %% ../nbs/lib/012_arrays.ipynb #d15c2869
 def from_numpy(
@@ -52,3 +52,11 @@ def scalar(value: Any, kind: pa.DataType) -> pa.Scalar:  # raises pyarrow's Arro
 def no_rows(schema: pa.Schema) -> pa.RecordBatch:
     "A batch that has these columns and no rows."
     return pa.RecordBatch.from_arrays([pa.nulls(0, kind) for kind in schema.types], schema=schema)
+
+# %% ../nbs/lib/012_arrays.ipynb #658f9f7a
+def moment(value: pa.Scalar) -> datetime | date | None:
+    "A time of Arrow's, in microseconds, or a date as Python's; one with a zone is in UTC."
+    if not (pa.types.is_timestamp(value.type) and value.type.tz):
+        return value.as_py()  # type: ignore[no-any-return]
+    found = value.cast(pa.timestamp(value.type.unit)).as_py()
+    return found and found.replace(tzinfo=UTC)  # type: ignore[no-any-return]

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from . import selection
+from .arrays import moment
 from .artifact import to_parquet
 from .contract import Contract, as_table, enforce, parse_contract, to_toml
 from mlops_nb.core import (
@@ -133,11 +134,12 @@ class Draft:
 
 def draft_of(store: Store, rows: pa.Table, *, dataset: str, batch: str, contract: Contract | None) -> Draft:
     "Put the files of a batch into the store: its rows, its contract."
-    times = {'min': None, 'max': None}
+    first = last = None
     if contract is not None and contract.event_time:
-        times = pc.min_max(rows[contract.event_time]).as_py()
+        ends = pc.min_max(rows[contract.event_time])
+        first, last = moment(ends['min']), moment(ends['max'])
     data, rules = to_parquet(rows), to_toml(contract).encode() if contract is not None else None
-    part = Part(store.put(data), batch, len(rows), times['min'], times['max'])
+    part = Part(store.put(data), batch, len(rows), first, last)
     sizes = {part.digest: ('part', len(data))}
     if rules is not None:
         sizes[digest := store.put(rules)] = ('contract', len(rules))
