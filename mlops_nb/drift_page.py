@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 # %% auto #0
-__all__ = ['MOST_DETAILED', 'MOST_LISTED', 'ROOM', 'LONGEST', 'Row', 'page_row', 'place', 'Detail', 'detail', 'Command', 'size',
-           'fitting', 'told_in_full', 'drift_html', 'fragment']
+__all__ = ['MOST_DETAILED', 'MOST_LISTED', 'ROOM', 'LONGEST', 'Row', 'page_row', 'place', 'Detail', 'scale_of', 'detail',
+           'Command', 'size', 'fitting', 'told_in_full', 'drift_html', 'fragment']
 
 # %% ../nbs/lib/335_drift_page.ipynb #ade5429e
 MOST_DETAILED = 30  # columns that are told in full
@@ -85,8 +85,18 @@ class Detail:
     findings: tuple[str, ...]
     figures: tuple[tuple[str, str], ...]
     overlay: Markup  # SVG; empty where there is nothing to draw
+    scale: str  # of the overlay
     trend: Markup
     what: str  # the figure that the trend shows, and what is normal
+
+
+def scale_of(column: ColumnDrift) -> str:
+    "What the overlay shows."
+    if column.picture.grid is None:
+        return 'share of rows'
+    first, second = column.picture.grid.columns
+    held = label(first, 40) if column.column == f'{second} given {first}' else 'each column'
+    return f'share of rows, and points gained or lost, with {held} as before'
 
 
 def detail(column: ColumnDrift, batches: Sequence[str], *, anchor: str, part: str = '') -> Detail:
@@ -103,7 +113,7 @@ def detail(column: ColumnDrift, batches: Sequence[str], *, anchor: str, part: st
     what = ', '.join(filter(None, [label(trend.what, 30), normal_words(trend)])) if trend else ''
     return Detail(
         anchor, name, label(part, 60) if part else '', mark(column), column.drifted, told, figures,
-        markup(over), markup(way), what,
+        markup(over), scale_of(column), markup(way), what,
     )  # fmt: skip
 
 # %% ../nbs/lib/335_drift_page.ipynb #907422aa
@@ -148,7 +158,9 @@ def told_in_full(
     ]
     room = MOST_DETAILED - len(found)
     inside = enumerate(drift.segments[:room], len(found))
-    return found + [detail(one.column, (), anchor=f'column-{i}', part=one.segment) for i, one in inside]
+    return found + [
+        detail(one.column, drift.batches, anchor=f'column-{i}', part=one.segment) for i, one in inside
+    ]
 
 # %% ../nbs/lib/335_drift_page.ipynb #70d0f6ed
 def drift_html(
