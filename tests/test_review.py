@@ -405,6 +405,76 @@ def test_what_is_accepted_for_some_columns_from_some_month_on_is_normal_for_thes
     )
 
 
+@pytest.mark.parametrize('choice', ['all', 'last 3'])
+def test_a_batch_accepted_for_one_column_is_normal_there_and_no_column_loses_a_batch(
+    tmp_path: Path, choice: str
+) -> None:
+    new_project(tmp_path)
+    path = tmp_path / 'settings.ini'
+    path.write_text(path.read_text() + f'window = 5\nreference = 5\n[drift]\nreference = {choice}\n')
+    store = open_store(load_settings(tmp_path))
+    kept, model, columns = keep(store), store.settings.model('late'), ('carrier', 'distance')
+    save_profile(store, month(8), dataset='flights', batch='2013-08')
+
+    def held(column: str) -> list[list[str]]:
+        "The names of the reference of a column, and of what came later."
+        sides = [side(store, model, batch='2013-09') for side in (reference_profiles, recent_profiles)]
+        return [[one.metadata['batch'] for one in side if column in one.columns] for side in sides]
+
+    before = {column: held(column) for column in columns}
+    assert before['carrier'] == before['distance'] and before['carrier'][1] == [
+        '2013-06',
+        '2013-07',
+        '2013-08',
+    ]
+    decide(store, store.settings, kept.id, 'accept', about=['carrier'], why='c left')
+    assert held('distance') == before['distance']
+    reference, recent = held('carrier')
+    assert reference[-1] == '2013-07' and recent == ['2013-06', '2013-08']
+    assert len(reference) == len(before['carrier'][0]) + (choice == 'all')
+    sides = [side(store, model, batch='2013-09') for side in (reference_profiles, recent_profiles)]
+    drift = compare(month(9, shift=90, letters='ab'), sides[0], recent=sides[1])
+    distance = next(one for one in drift.columns if one.column == 'distance')
+    assert distance.trend and None not in distance.trend.values and drift.batches.count('2013-07') == 1
+    assert drift.batches[-4:] == ('2013-06', '2013-07', '2013-08', '2013-09')
+
+
+def test_what_was_accepted_on_a_pair_is_normal_for_the_pair_alone(store: Store) -> None:
+    from mlops_nb.build import profile as build
+    from mlops_nb.companions import pair_of
+
+    rng, model = np.random.default_rng(5), store.settings.model('late')
+    first = profile_table(pa.table({'out': rng.normal(0, 1, 2000), 'back': rng.normal(0, 1, 2000)}))
+    pair = pair_of(first.columns['out'], first.columns['back'])
+
+    def arrive(number: int, tie: float) -> Profile:
+        out, name = rng.normal(0, 1, 2000), f'2013-{number:02}'
+        rows = pa.table({'out': out, 'back': tie * out + np.sqrt(1 - tie**2) * rng.normal(0, 1, 2000)})
+        arrived = build(rows, {'batch': name}, pairs=[pair])
+        save_profile(store, arrived, dataset='flights', batch=name)
+        return arrived
+
+    def told(one: Profile) -> Report:
+        sides = [
+            side(store, model, batch=one.metadata['batch']) for side in (reference_profiles, recent_profiles)
+        ]
+        drift = compare(one, sides[0], recent=sides[1])
+        return report(store, drift, batch=one, reference=sides[0], model='late', dataset='flights')
+
+    for number in range(1, 7):
+        arrive(number, 0.9)
+    kept = told(arrive(7, 0.2))
+    assert kept.drift.drifted == ('out with back',)
+    decide(store, store.settings, kept.id, 'accept', about=kept.drift.drifted, why='no more return tickets')
+    latest = {one.metadata['batch']: one for one in reference_profiles(store, model, batch='2013-08')}[
+        '2013-07'
+    ]
+    assert [*latest.columns] == [pair.name]
+    later = told(arrive(8, 0.2)).drift
+    assert later.drifted == () and all('2013-07' in side for side in (later.reference, later.batches))
+    assert all(one.trend and None not in one.trend.values for one in later.columns)
+
+
 def test_a_reference_of_one_weekday_is_followed_by_batches_of_that_weekday_alone(tmp_path: Path) -> None:
     new_project(tmp_path)
     path = tmp_path / 'settings.ini'
