@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -189,6 +189,25 @@ def _name_files(store: Store, connection: sa.Connection, draft: Draft) -> None:
     selection.keep_statistics(connection, draft.part.digest, draft.statistics)
 
 
+def _placed(
+    store: Store, connection: sa.Connection, drafts: Sequence[Draft], there: Mapping[str, list[Part]]
+) -> list[Part]:
+    "The parts of drafts, their files named, each where its batch stood."
+    places = {name: old[0].position for name, old in there.items() if old}
+    for draft in drafts:
+        _name_files(store, connection, draft)
+    parts = [draft.part for draft in drafts]
+    return [replace(p, position=places[p.batch]) if p.batch in places else p for p in parts]
+
+
+def _told(about: Version, begun: Sequence[Part]) -> dict[str, Any]:
+    "What the audit chain says about a commit."
+    said = {'batch': about.batch, 'rows': begun[0].rows, 'part': begun[0].digest}
+    if len(begun) > 1:
+        said = {'batches': {part.batch: {'rows': part.rows, 'part': part.digest} for part in begun}}
+    return {**said, 'contract': about.contract, 'run': about.run, 'message': about.message}
+
+
 def _check_expected(before: Version | None, expected: str | None, branch: str) -> None:
     "Refuse when another version came meanwhile; raises ConflictError."
     if expected is not None and expected != str(before):
@@ -207,6 +226,7 @@ def write(
     widen: bool = False,
     expected: str | None = None,  # the head that must be there still
     numbered: bool = False,  # they are all there is of `about.batch`: what was numbered so before gives way
+    beside: Callable[[sa.Connection, Version], None] | None = None,  # writes in the same transaction
 ) -> Version:  # raises ContractError, ConflictError, StoreError
     "The version with these batches in it: the one that has them already, or a new one."
     with store.begin() as connection:
@@ -223,26 +243,16 @@ def write(
             rows = before.rows - sum(part.rows for part in ended) if before else 0
             if before and rows:
                 _check_fit(before, about, contract, widen=widen)
-            begun = []
-            for draft in drafts:
-                _name_files(store, connection, draft)
-                old = there[draft.part.batch]
-                begun.append(replace(draft.part, position=old[0].position) if old else draft.part)
+            begun = _placed(store, connection, drafts, there)
             details = _told(about, begun)
             about = replace(about, rows=rows + sum(part.rows for part in begun))
             version = advance(connection, about, before, ended=ended, begun=begun, details=details)
             version = stored(store, version)
         if about.run:
             link(connection, f'run:{about.run}', f'dataset:{version}', 'produced')
+        if beside is not None:
+            beside(connection, version)
     return version
-
-
-def _told(about: Version, begun: Sequence[Part]) -> dict[str, Any]:
-    "What the audit chain says about a commit."
-    said = {'batch': about.batch, 'rows': begun[0].rows, 'part': begun[0].digest}
-    if len(begun) > 1:
-        said = {'batches': {part.batch: {'rows': part.rows, 'part': part.digest} for part in begun}}
-    return {**said, 'contract': about.contract, 'run': about.run, 'message': about.message}
 
 # %% ../nbs/lib/210_data.ipynb #716e9be6
 def contract_of(

@@ -23,7 +23,7 @@ from .data import check_rows, compare, contract_in_force, contract_of, draft_of,
 from .hashes import sha256, sha256_file
 from .kinds import TYPES, plain_values, type_of
 from .lineage import link
-from .profile import save_profile
+from .profile import ready_profile
 from .quarantine import guarded, held_back
 from .store import Store
 from .stream import blocks, from_file
@@ -32,6 +32,7 @@ from .version import MAIN, Version, check_name, find, head
 
 if TYPE_CHECKING:
     import pandas as pd
+    import sqlalchemy as sa
 
 # %% auto #0
 __all__ = ['PART', 'Kept', 'Query', 'source_of', 'parts_of', 'keep_profile', 'import_rows', 'upsert_rows', 'profile_changes',
@@ -186,12 +187,22 @@ def _put_aside(rows: pa.Table, path: Path) -> Path:
     return path
 
 
+def _ready(
+    store: Store, dataset: str, rows: pa.Table, *, batch: str, contract: Contract | None
+) -> Callable[[sa.Connection], str]:  # to be called in a transaction; raises StoreError
+    "Profile a batch as its contract says, and put that into the store."
+    about, key = {'dataset': dataset, 'batch': batch}, store.settings.profile_key.encode()
+    found = batch_profile(rows, contract, about, key=key)
+    return ready_profile(store, found, dataset=dataset, batch=batch)
+
+
 def keep_profile(
     store: Store, dataset: str, rows: pa.Table, *, batch: str, contract: Contract | None
 ) -> None:  # raises StoreError
-    "Profile a batch as its contract says, and keep that as the one of the batch."
-    about, key = {'dataset': dataset, 'batch': batch}, store.settings.profile_key.encode()
-    save_profile(store, batch_profile(rows, contract, about, key=key), dataset=dataset, batch=batch)
+    "Profile a batch, and keep that as the one of the batch."
+    profile = _ready(store, dataset, rows, batch=batch, contract=contract)
+    with store.begin() as connection:
+        profile(connection)
 
 # %% ../nbs/lib/256_imports.ipynb #c6e138f3
 def _written(
@@ -203,25 +214,27 @@ def _written(
     widen: bool,
     **about: Any,  # batch, run, message, source, branch
 ) -> Version:  # raises ContractError, ConflictError, StoreError
-    "One version with all of the parts; refused, they are in quarantine."
-    drafts = [
-        draft_of(store, _rows(kept), dataset=dataset, batch=name, contract=contract)
-        for name, kept in parts.items()
-    ]
+    "One version with all of the parts, profiled; refused, they are in quarantine."
+    drafts, ready = [], []
+    for name, kept in parts.items():
+        rows = _rows(kept)
+        drafts.append(draft_of(store, rows, dataset=dataset, batch=name, contract=contract))
+        if about['branch'] == MAIN:
+            ready.append(_ready(store, dataset, rows, batch=name, contract=contract))
+
+    def beside(connection: sa.Connection, version: Version) -> None:
+        for profile in ready:
+            profile(connection)
+        if about['source']:
+            link(connection, f'dataset:{version}', f'source:{about["source"]}', 'imported from')
+
     whole = replace(drafts[0].version, **about)
     try:
-        return write(store, whole, drafts, contract, widen=widen, numbered=True)
+        return write(store, whole, drafts, contract, widen=widen, numbered=True, beside=beside)
     except ContractError as e:
-        rows = {name: _rows(kept) for name, kept in parts.items()}
+        lost = {name: _rows(kept) for name, kept in parts.items()}
         why = {name: about[name] for name in ('run', 'message', 'branch')}
-        raise held_back(store, dataset, e, rows, contract=contract, **why) from e
-
-
-def _link_source(store: Store, version: Version, source: str) -> None:
-    "Write down what a version was imported from."
-    if source:
-        with store.begin() as connection:
-            link(connection, f'dataset:{version}', f'source:{source}', 'imported from')
+        raise held_back(store, dataset, e, lost, contract=contract, **why) from e
 
 # %% ../nbs/lib/256_imports.ipynb #1a55710a
 def import_rows(
@@ -253,11 +266,7 @@ def import_rows(
         if contract is not None and contract.key and len(kept) > 1:
             _check_keys([path for path in kept.values() if isinstance(path, Path)], contract)
         about: dict[str, Any] = {'contract': contract, 'widen': widen, 'source': source, **why}
-        version = _written(store, kept, dataset=dataset, batch=batch, **about)
-        for name, there in kept.items() if branch == MAIN else ():
-            keep_profile(store, dataset, _rows(there), batch=name, contract=contract)
-    _link_source(store, version, source)
-    return version
+        return _written(store, kept, dataset=dataset, batch=batch, **about)
 
 # %% ../nbs/lib/256_imports.ipynb #2d958e50
 def upsert_rows(
@@ -273,7 +282,9 @@ def upsert_rows(
     whole = pa.concat_tables(rows, promote_options='permissive')
     version = upsert(store, dataset, whole, source=source, **about)
     profile_changes(store, version)
-    _link_source(store, version, source)
+    if source:
+        with store.begin() as connection:
+            link(connection, f'dataset:{version}', f'source:{source}', 'imported from')
     return version
 
 # %% ../nbs/lib/256_imports.ipynb #e6f6a6ec
