@@ -490,6 +490,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                'mlops_nb/contract.py'),
                                    'mlops_nb.contract.Contract.column': ('lib/contract.html#contract.column', 'mlops_nb/contract.py'),
                                    'mlops_nb.contract.Contract.names': ('lib/contract.html#contract.names', 'mlops_nb/contract.py'),
+                                   'mlops_nb.contract.Contract.personal': ('lib/contract.html#contract.personal', 'mlops_nb/contract.py'),
                                    'mlops_nb.contract.Contract.schema': ('lib/contract.html#contract.schema', 'mlops_nb/contract.py'),
                                    'mlops_nb.contract.Violation': ('lib/contract.html#violation', 'mlops_nb/contract.py'),
                                    'mlops_nb.contract.Violation.__str__': ('lib/contract.html#violation.__str__', 'mlops_nb/contract.py'),
