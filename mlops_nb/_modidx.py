@@ -2198,6 +2198,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'mlops_nb.ui_pages.causes': ('lib/ui_pages.html#causes', 'mlops_nb/ui_pages.py'),
                                    'mlops_nb.ui_pages.form_values': ('lib/ui_pages.html#form_values', 'mlops_nb/ui_pages.py'),
                                    'mlops_nb.ui_pages.list_page': ('lib/ui_pages.html#list_page', 'mlops_nb/ui_pages.py'),
+                                   'mlops_nb.ui_pages.listed_parts': ('lib/ui_pages.html#listed_parts', 'mlops_nb/ui_pages.py'),
                                    'mlops_nb.ui_pages.prepared_page': ('lib/ui_pages.html#prepared_page', 'mlops_nb/ui_pages.py'),
                                    'mlops_nb.ui_pages.profile_page': ('lib/ui_pages.html#profile_page', 'mlops_nb/ui_pages.py'),
                                    'mlops_nb.ui_pages.report_page': ('lib/ui_pages.html#report_page', 'mlops_nb/ui_pages.py'),
