@@ -34,26 +34,16 @@ from mlops_nb.questions import (
 )
 from .season import places_of
 from .variation import outliers
-from mlops_nb.verdict import (
-    ColumnDrift,
-    Doubt,
-    Drift,
-    Finding,
-    Moved,
-    Onset,
-    SegmentDrift,
-    TrendLine,
-    listed,
-    short,
-)
+from .verdict import ColumnDrift, Doubt, Drift, Finding, Moved, SegmentDrift, listed, short
 
 if TYPE_CHECKING:
     from mlops_nb.column import ColumnProfile
     from mlops_nb.profile import Profile
+    from mlops_nb.verdict import Onset, TrendLine
 
 # %% auto #0
 __all__ = ['NAMED', 'WATCHED', 'lined_up', 'without', 'timeline', 'asked', 'weight_of', 'corrected', 'missing_share', 'moved',
-           'course', 'lasts', 'verdict_on', 'reason_of', 'judge', 'doubtful', 'columns_of', 'predicted',
+           'course', 'lasts', 'verdict_on', 'reason_of', 'judge', 'judge_all', 'doubtful', 'columns_of', 'predicted',
            'segment_lines', 'compare']
 
 # %% ../nbs/lib/222_comparison.ipynb #d4e59001
@@ -248,7 +238,7 @@ def reason_of(evidence: Evidence, found: Sequence[Finding], rules: DriftRules) -
         return f'{evidence.rows} rows with a value, at least {least} are needed'
     return silence(evidence)
 
-
+# %% ../nbs/lib/222_comparison.ipynb #ac046610
 def judge(
     evidence: Evidence,
     tests: Sequence[Test],  # with corrected p-values
@@ -281,6 +271,24 @@ def judge(
         picture=compared.picture if compared else Picture(),
         onset=lasts(evidence, told) if verdict in ('drift', 'watch') else None,
     )  # fmt: skip
+
+# %% ../nbs/lib/222_comparison.ipynb #613d9fe3
+def judge_all(
+    everything: Sequence[Evidence],  # of columns, pairs and segments
+    *,
+    prior: float,
+    rules: DriftRules,
+    importance: Mapping[str, float] = {},
+) -> list[ColumnDrift]:
+    "The verdict on each, their p-values corrected for the number of them all."
+    muted = [rules.ignored(e.name, e.line.segment) for e in everything]
+    answers = [(e, asked(e, prior=prior, rules=rules)) for e in everything]
+    tests = corrected(answers, muted=muted, importance=importance)
+    alpha = rules.false_alarms_per_batch
+    return [
+        replace(judge(e, found, alpha=alpha, muted=mute, rules=rules), importance=importance.get(e.name))
+        for e, found, mute in zip(everything, tests, muted, strict=True)
+    ]
 
 # %% ../nbs/lib/222_comparison.ipynb #b492cddc
 def doubtful(
@@ -351,6 +359,23 @@ def segment_lines(
         found.append(lined_up(batch, reference, later, name))
     return [one for one in found if one]
 
+# %% ../nbs/lib/222_comparison.ipynb #90404e4a
+def _surprise(one: ColumnDrift) -> tuple[bool, float, float, str]:
+    "What sorts the most surprising column to the front."
+    return not one.fact, one.p, -(one.distance or 0) / (one.usual or 1), one.column
+
+
+def _segments(
+    judged: Sequence[ColumnDrift], evidence: Sequence[Evidence], batches: Sequence[str]
+) -> tuple[SegmentDrift, ...]:
+    "What drifted or is to be watched in a part of the rows."
+    found = [
+        SegmentDrift(e.line.segment, e.line.batch.rows, replace(one, trend=course(e, batches)))
+        for one, e in zip(judged, evidence, strict=True)
+        if one.verdict in ('drift', 'watch')
+    ]
+    return tuple(sorted(found, key=lambda part: _surprise(part.column)))
+
 # %% ../nbs/lib/222_comparison.ipynb #78e40966
 def compare(
     batch: Profile,  # what just arrived
@@ -363,56 +388,25 @@ def compare(
     rules: DriftRules = UNCHANGED,
 ) -> Drift:  # raises UsageError when there is no reference
     "Compare a batch with its reference, column by column, from profiles alone."
-    alpha = rules.false_alarms_per_batch
     name, line = batch_name(batch), lined_up(batch, reference, recent)
     if line is None:
         raise UsageError(
             f'found no reference batch for {name or "the batch"}; expected at least one other batch '
             f'with a profile, and {CALIBRATED} to know what is normal'
         )
-    names = tuple(map(batch_name, line.reference))
     evidence = [*columns_of(line), *predicted(name, predictions)]
     inside = [one for part in segment_lines(line) for one in columns_of(part)]
-    everything = [*evidence, *inside]
-    prior = score_spread(everything)
+    prior = score_spread([*evidence, *inside])
     rules = replace(rules, ignore=(*rules.ignore, *ignore))
-    muted = [rules.ignored(e.name, e.line.segment) for e in everything]
-    answers = [(e, asked(e, prior=prior, rules=rules)) for e in everything]
-    tests = corrected(answers, muted=muted, importance=importance)
-    judged = [
-        replace(judge(e, found, alpha=alpha, muted=mute, rules=rules), importance=importance.get(e.name))
-        for e, found, mute in zip(everything, tests, muted, strict=True)
-    ]
-    cut, batches = len(evidence), timeline(line)
+    judged = judge_all([*evidence, *inside], prior=prior, rules=rules, importance=importance)
+    names, batches = tuple(map(batch_name, line.reference)), timeline(line)
+    columns = [replace(one, trend=course(e, batches)) for one, e in zip(judged, evidence, strict=False)]
+    alpha = rules.false_alarms_per_batch
     drift = Drift(
-        name, batch.rows, names, alpha, len(names) >= CALIBRATED,
-        _ordered([replace(one, trend=course(e, batches)) for one, e in zip(judged, evidence, strict=False)]),
-        batches=batches, segments=_segments(judged[cut:], inside, batches),
+        name, batch.rows, names, alpha, len(names) >= CALIBRATED, tuple(sorted(columns, key=_surprise)),
+        batches=batches, segments=_segments(judged[len(evidence) :], inside, batches),
         parts=tuple(dict.fromkeys(e.line.segment for e in inside)),
         doubts=doubtful(evidence, names, prior=prior, alpha=alpha),
     )  # fmt: skip
     scores = {e.name: e.scores for e in evidence}
     return replace(drift, events=grouped([one for one in drift.columns if one.drifted], scores))
-
-
-def _ordered(columns: Sequence[ColumnDrift]) -> tuple[ColumnDrift, ...]:
-    "The most surprising first."
-    return tuple(
-        sorted(
-            columns,
-            key=lambda one: (not one.fact, one.p, -(one.distance or 0) / (one.usual or 1), one.column),
-        )
-    )
-
-
-def _segments(
-    judged: Sequence[ColumnDrift], evidence: Sequence[Evidence], batches: Sequence[str]
-) -> tuple[SegmentDrift, ...]:
-    "What drifted or is to be watched in a part of the rows."
-    told = [
-        (replace(one, trend=course(e, batches)), e.line)
-        for one, e in zip(judged, evidence, strict=True)
-        if one.verdict in ('drift', 'watch')
-    ]
-    found = {id(one): SegmentDrift(line.segment, line.batch.rows, one) for one, line in told}
-    return tuple(found[id(one)] for one in _ordered([one for one, _ in told]))
