@@ -242,6 +242,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'mlops_nb.cli': { 'mlops_nb.cli.doctor': ('lib/cli.html#doctor', 'mlops_nb/cli.py'),
                               'mlops_nb.cli.list_runs': ('lib/cli.html#list_runs', 'mlops_nb/cli.py'),
                               'mlops_nb.cli.main': ('lib/cli.html#main', 'mlops_nb/cli.py'),
+                              'mlops_nb.cli.only': ('lib/cli.html#only', 'mlops_nb/cli.py'),
                               'mlops_nb.cli.show_run': ('lib/cli.html#show_run', 'mlops_nb/cli.py'),
                               'mlops_nb.cli.tour': ('lib/cli.html#tour', 'mlops_nb/cli.py')},
             'mlops_nb.cli_audit': { 'mlops_nb.cli_audit._answer': ('lib/cli_audit.html#_answer', 'mlops_nb/cli_audit.py'),
