@@ -294,7 +294,7 @@ def batch_profile(
     "What is kept of a batch's rows: with the pairs and segments that the contract of its dataset names."
     if contract is None:
         return profile(rows, metadata)
-    hidden = [column.name for column in contract.columns if column.personal]
+    hidden = contract.personal
     return profile(
         rows, metadata, personal=hidden, key=key, pairs=contract.pairs, segments_by=contract.segments
     )

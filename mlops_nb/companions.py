@@ -25,7 +25,7 @@ from .texts import BUCKETS, text_buckets
 # %% auto #0
 __all__ = ['SEGMENT', 'is_companion', 'is_segment', 'seconds', 'bucket_numbers', 'bucketed', 'Scores', 'floats', 'positives',
            'probabilities', 'classes', 'predicted_numbers', 'score_columns', 'pair_of', 'cells', 'rank_correlation',
-           'association', 'fix_pairs', 'pair_columns', 'companions_of']
+           'association', 'fix_pairs', 'companions_of']
 
 # %% ../nbs/lib/202_companions.ipynb #6b728e2c
 def is_companion(name: str) -> bool:
@@ -270,14 +270,6 @@ def fix_pairs(
             raise UsageError(f'column {name!r} of the reference has no numbers; expected some to cut a grid')
     found = [pair_of(reference[a], reference[b], cells) for a, b in pairs]
     return replace(contract, pairs=tuple(found))
-
-
-def pair_columns(
-    pairs: Sequence[Pair],
-    columns: Mapping[str, Array],
-) -> dict[str, ColumnProfile]:  # raises UsageError
-    "The profiles of pairs."
-    return {pair.name: ColumnProfile(pair.name, components_of(cells(pair, columns))) for pair in pairs}
 
 # %% ../nbs/lib/202_companions.ipynb #381e2b1e
 def companions_of(

@@ -143,6 +143,11 @@ class Contract:
         "The columns' names, in order."
         return tuple(column.name for column in self.columns)
 
+    @property
+    def personal(self) -> tuple[str, ...]:
+        "Those whose values say something about a person."
+        return tuple(column.name for column in self.columns if column.personal)
+
     def _repr_html_(self) -> str:
         return _html(self)
 

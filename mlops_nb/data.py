@@ -338,7 +338,8 @@ def rows_of(
 ) -> pa.Table:
     "The rows of a part, of which the file may hold others too."
     file, start, groups = pq.ParquetFile(pa.BufferReader(data)), 0, []
-    wanted = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
+    there = set(file.schema_arrow.names)
+    wanted = None if columns is None else [name for name in columns if name in there]
     for i in range(file.num_row_groups):
         size = file.metadata.row_group(i).num_rows
         if start < part.start + part.rows and start + size > part.start:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -285,7 +285,7 @@ class Diff:
 def _profile(store: Store, version: Version, parts: Sequence[Part]) -> Profile | None:
     "The profile of some parts of a version."
     contract = contract_of(store, version)
-    personal = [column.name for column in contract.columns if column.personal] if contract else []
+    personal = contract.personal if contract else ()
     wanted = {(part.batch, part.digest) for part in parts}
     key, batches = store.settings.profile_key.encode(), {part.batch for part in parts}
     about = {'dataset': version.dataset, 'batch': str(version)}
@@ -298,7 +298,7 @@ def _profile(store: Store, version: Version, parts: Sequence[Part]) -> Profile |
 
 
 def _examples(
-    connection: duckdb.DuckDBPyConnection, columns: Sequence[str], keys: int, personal: set[str]
+    connection: duckdb.DuckDBPyConnection, columns: Sequence[str], keys: int, personal: Collection[str]
 ) -> pa.Table:
     "Some of the rows of each kind, with nothing of a person in them."
     by = ', '.join(f'k{i}' for i in range(keys))
@@ -326,7 +326,7 @@ def diff(
     old, new = find(store, before), find(store, after)
     key = _key(store, old, new, key)
     contract, parts, columns = contract_of(store, new), differing(old, new), _common(old, new, key)
-    personal = {column.name for column in contract.columns if column.personal} if contract else set()
+    personal = contract.personal if contract else ()
     distinct = [f'count(*) FILTER (b{i} IS DISTINCT FROM a{i})' for i in range(len(key), len(columns))]
     with _compared(store, old, new, key, whole=False) as connection:
         counts = dict(connection.execute('SELECT change, count(*) FROM hits GROUP BY 1').fetchall())

@@ -117,7 +117,7 @@ def _without(
 ) -> Rewritten | None:  # None: no row of theirs is in it
     "Write the file anew without somebody's rows."
     data = store.get(place)
-    hidden = [column.name for column in contract.columns if column.personal] if contract else ()
+    hidden = contract.personal if contract else ()
     made, tables, statistics, start, alone = [], [], {}, 0, b''
     for part in parts:
         rows = rows_of(data, part)

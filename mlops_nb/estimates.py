@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlops_nb.profile import Profile
 
 # %% auto #0
-__all__ = ['METRICS', 'DRAWS', 'redrawn', 'tail_quantile', 'Known', 'known_of', 'estimates', 'no_estimate', 'Band', 'score_bands',
+__all__ = ['METRICS', 'DRAWS', 'redrawn', 'tail_quantile', 'Known', 'known_of', 'estimates', 'Band', 'score_bands',
            'importance_of']
 
 # %% ../nbs/lib/355_estimates.ipynb #bf624357
@@ -140,14 +140,6 @@ def estimates(
     return tuple(
         _estimate(name, values[name], spread[name], known, real) for name in METRICS if name in values
     )
-
-# %% ../nbs/lib/355_estimates.ipynb #698147e0
-def no_estimate(
-    prediction: str,  # a column of predicted numbers
-) -> Estimate:
-    "Why there is none."
-    why = 'its error cannot be estimated from profiles, only measured once labels come'
-    return Estimate('rmse', None, note=f'{prediction} is a predicted number: {why}')
 
 # %% ../nbs/lib/355_estimates.ipynb #c7109352
 @dataclass(frozen=True)

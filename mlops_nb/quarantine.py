@@ -194,7 +194,7 @@ MOST: Final = 12  # rows that are shown
 def _marked(held: Held, table: pa.Table, bad: Mapping[int, set[str]]) -> Iterator[str]:
     "The first rows at fault as rows of HTML."
     contract = held.rules()
-    hidden = {c.name for c in contract.columns if c.personal} if contract else set()
+    hidden = contract.personal if contract else ()
     for row in list(bad)[:MOST]:
         values = table.slice(row, 1).to_pylist()[0]
         cells = []
