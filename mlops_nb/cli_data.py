@@ -198,8 +198,7 @@ def data_diff(
     found = diff(store, before, after, key=names(key))
     print(found)
     if page is not None:
-        top = '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        page.write_text(f'{top}<title>{before} {after}</title>{found._repr_html_()}', encoding='utf-8')
+        page.write_text(found.html, encoding='utf-8')
         print(f'wrote {page}')
     if rows is not None:
         writer = None

@@ -90,17 +90,20 @@ def list_decisions(model: Annotated[str, typer.Argument()] = '', as_json: AsJson
 # %% ../nbs/lib/760_cli_review.ipynb #f216fc99
 def report_lines(report: Report) -> list[str]:
     "A report for a terminal."
-    from mlops_nb.told import glance, mark
+    from mlops_nb.told import apart, glance, in_parts, mark
 
     lines = [report.drift.sentence, '']
     lines += [
         f'{one.question:22} {one.words}{f" ({one.more})" if one.more else ""}' for one in glance(report.drift)
     ]
     changed = [one for one in report.drift.columns if one.verdict in ('drift', 'watch')]
-    lines += ['', *(f'{mark(one):14} {one.column}: {one.reason}' for one in changed[:20])]
+    lines.append('')
+    for one in changed[:20]:
+        inside = in_parts(report.drift, one.column) if one.verdict == 'drift' else ()
+        lines.append('; '.join([f'{mark(one):14} {one.column}: {one.reason}', *inside]))
     lines += [
         f'{mark(one.column):14} {one.column.column} in {one.segment}: {one.column.reason}'
-        for one in report.drift.segments[:20]
+        for one in apart(report.drift)[:20]
     ]
     if report.case and len(report.case.reports) > 1:
         lines.append(

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['ACTIONS', 'LONGEST', 'ARROWS', 'SETTLES', 'STATES', 'Action', 'Decision', 'read_decisions', 'decisions',
-           'check_about', 'parts_of', 'cause_of', 'part_of', 'check_until', 'check_decision', 'batches_of',
+           'check_about', 'parts_of', 'cause_of', 'covers', 'part_of', 'check_until', 'check_decision', 'batches_of',
            'refuse_unseen', 'decide', 'in_force', 'standing', 'muted', 'accepted', 'Brief', 'Case', 'state_of', 'group',
            'cases', 'refuse_open']
 
@@ -160,13 +160,15 @@ ARROWS: Final = {'up': ' ↑', 'down': ' ↓', '': ''}
 def cause_of(drift: Drift) -> tuple[str, ...]:
     "What raised the alarm, and which way it went: columns, columns in a segment, figures of the model."
     whole = [f'{one.column}{ARROWS[one.direction]}' for one in drift.columns if one.drifted]
-    inside = [
-        f'{one.column.column} in {one.segment}{ARROWS[one.column.direction]}'
-        for one in drift.segments
-        if one.column.drifted
-    ]
+    inside = [f'{one.column.column} in {one.segment}{ARROWS[one.column.direction]}' for one in drift.inside]
     worse = [f'{one.metric} (of the model)' for one in drift.performance if one.alarm]
     return (*whole, *inside, *worse)
+
+
+def covers(whole: str, cause: str) -> bool:
+    "Whether a cause is another one, or the same change in a segment."
+    name = part_of(whole)
+    return cause == whole or (cause.startswith(f'{name} in ') and cause.endswith(whole[len(name) :]))
 
 
 def part_of(cause: str) -> str:
@@ -459,7 +461,8 @@ def group(
     groups: list[list[Brief]] = []
     last: Brief | None = None
     for one in reports:
-        goes_on = last and last.cause and set(one.cause) <= set(groups[-1][0].cause)
+        known = groups[-1][0].cause if last and last.cause else ()
+        goes_on = all(any(covers(whole, part) for whole in known) for part in one.cause)
         if one.cause and goes_on and not _settled(groups[-1], held, one.place, places):
             groups[-1].append(one)
         elif one.cause:

@@ -24,6 +24,7 @@ from .core import ContractError, NotFoundError, now
 from .failures import REASONS, failures
 from .figures import ALARM, label
 from .lineage import link
+from .page import markup, render
 from .store import Store, name_file, quarantine
 
 if TYPE_CHECKING:
@@ -221,11 +222,11 @@ def _html(held: Held) -> str:
     if bad:
         names = ''.join(f'<th>{escape(label(name, 30))}</th>' for name in table.column_names)
         text += (
-            '<div style="overflow-x:auto;white-space:nowrap"><table>'
+            '<div class="mnb-wide mnb-table"><table>'
             f'<thead><tr><th>row</th>{names}</tr></thead>'
             f'<tbody>{"".join(_marked(held, table, bad))}</tbody></table></div>'
         )
-    return text
+    return render('fragment.html', body=markup(text))
 
 # %% ../nbs/lib/246_quarantine.ipynb #b12b5987
 def held(

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 from .core import UsageError, choices
 from .figures import label
-from .told import column_words, glance, mark, missing_words
+from .told import apart, column_words, glance, mark, missing_words
 from .verdict import ColumnDrift, Drift, drift_sentences
 
 # %% auto #0
@@ -98,7 +98,7 @@ def markdown(
         for one in glance(drift)
     ]
     changed = [(one.column, one) for one in drift.columns if one.verdict in ('drift', 'watch')]
-    changed += [(f'{one.column.column} in {one.segment}', one.column) for one in drift.segments]
+    changed += [(f'{one.column.column} in {one.segment}', one.column) for one in apart(drift)]
     if changed:
         lines += ['', '| column | verdict | what changed | missing |', '|---|---|---|---|']
     for name, one in changed[:most]:

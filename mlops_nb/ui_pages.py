@@ -24,6 +24,7 @@ from .page import clean_html, markup, notebook_html, render
 from .profile import load_profile, merge
 from .review import Report, file_name, load_report
 from .store import Store, drift_report
+from .told import apart
 
 # %% auto #0
 __all__ = ['ROOM_FOR_PARTS', 'Visit', 'causes', 'list_page', 'work_of', 'listed_parts', 'form_values', 'report_page',
@@ -115,7 +116,7 @@ def form_values(store: Store, report: Report, visit: Visit) -> dict[str, Any]:
     "What the form offers, and what was typed into it."
     drift, today = report.drift, date.today()
     flagged = [one.column for one in sorted(drift.columns, key=place) if place(one) < 3]
-    flagged += [f'{one.column.column} in {one.segment}' for one in drift.segments]
+    flagged += [f'{one.column.column} in {one.segment}' for one in apart(drift)]
     parts = [*dict.fromkeys([*flagged, *parts_of(drift)])]
     listed = listed_parts(parts)
     with store.read() as connection:

@@ -195,6 +195,13 @@ class Drift:
         return tuple(column.column for column in self.columns if column.drifted)
 
     @property
+    def inside(self) -> tuple[SegmentDrift, ...]:
+        "Segments in which a column drifted that did not drift as a whole."
+        return tuple(
+            one for one in self.segments if one.column.drifted and one.column.column not in self.drifted
+        )
+
+    @property
     def verdict(self) -> str:
         "The most urgent of all that counts."
         judged = [one.verdict for one in (*self.columns, *(s.column for s in self.segments)) if not one.muted]

@@ -594,6 +594,46 @@ def test_what_is_muted_or_accepted_in_a_segment_raises_no_alarm_there(store: Sto
     assert arrive(10, 6.0).case is not None
 
 
+def test_a_column_that_drifted_as_a_whole_is_one_event_with_its_segments_named(store: Store) -> None:
+    from mlops_nb.build import profile as build
+
+    rng, cities = np.random.default_rng(4), ('Bern', 'Lima', 'Oslo', 'Rome')
+
+    def arrive(number: int, lift: float, where: tuple[str, ...] = cities) -> Report:
+        city, name = rng.choice(cities, 4000), f'2013-{number:02}'
+        fare = rng.normal(20, 2, 4000) + lift * np.isin(city, where)
+        arrived = build(pa.table({'fare': fare, 'city': city}), {'batch': name}, segments_by=['city'])
+        save_profile(store, arrived, dataset='flights', batch=name)
+        if number < 7:
+            return None  # type: ignore[return-value]
+        reference = reference_profiles(store, store.settings.model('late'))
+        drift = compare(arrived, reference)
+        return report(store, drift, batch=arrived, reference=reference, model='late', dataset='flights')
+
+    for number in range(1, 7):
+        arrive(number, 0.0)
+    most = arrive(7, 1.0, cities[1:])
+    assert {one.segment for one in most.drift.segments if one.column.drifted} == {
+        'city=Lima', 'city=Oslo', 'city=Rome',
+    }  # fmt: skip
+    assert most.drift.parts == ('city=Bern', 'city=Lima', 'city=Oslo', 'city=Rome')
+    assert most.case and most.case.cause == ('fare ↑',)
+    assert most.html.count('<article') == 1
+    assert 'in 3 of 4 segments by city, not in Bern' in most.html
+    everywhere = arrive(8, 1.0)
+    assert 'in all 4 segments by city' in everywhere.html and everywhere.html.count('<article') == 1
+    alone = arrive(9, 1.0, ('Lima',))  # too little to be seen in the whole
+    assert alone.case and alone.case.latest.cause == ('fare in city=Lima ↑',)
+    assert '<bdi>fare</bdi> in <bdi>city=Lima</bdi>' in alone.html
+    assert len(alone.case.reports) == 3  # the same change, in fewer rows
+    other = arrive(10, -1.0, ('Lima',))
+    assert other.case and len(other.case.reports) == 1
+    half = arrive(11, 1.0, ('Lima', 'Rome'))  # it is these two that changed: each is shown
+    assert half.drift.drifted == ('fare',) and half.html.count('<article') == 3
+    assert 'in 2 of 4 segments by city: Lima and Rome' in half.html
+    assert half.case and half.case.latest.cause == ('fare ↑',)
+
+
 def test_what_was_accepted_raises_no_alarm_next_month_and_what_comes_then_is_another_case(
     store: Store,
 ) -> None:
