@@ -18,10 +18,11 @@ import sqlalchemy as sa
 
 from .audit import append, entries
 from .core import ModelSettings, NotFoundError, Settings, allowed, choices
-from .data import bad_batches, find
+from .data import find
 from .decision import Decision, batches_of, decide
 from .launch import flow_command, follow
 from .notebook import contract
+from .reading import bad_batches
 from .registry import rollback
 from .review import Report, file_name, load_report
 from .store import Store, dataset_version, get_alias

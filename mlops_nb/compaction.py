@@ -17,8 +17,8 @@ import sqlalchemy as sa
 
 from .audit import append
 from .core import NotFoundError
-from .data import rows_of
 from .files import Kept
+from .reading import rows_of
 from .store import Store, dataset_part, file, name_file, quarantine
 from .version import Part, part_from
 

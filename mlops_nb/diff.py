@@ -22,10 +22,11 @@ import pyarrow.parquet as pq
 
 from .artifact import to_parquet
 from .core import NotFoundError, UsageError, choices
-from .data import Changes, compare, contract_of, read_parts, rows_of
+from .data import Changes, compare, contract_of
 from .features_sql import quoted, text
 from .page import markup, render
 from .profile import Profile, merge, profile_table
+from .reading import read_parts, rows_of
 from .store import Store
 from .stream import ahead
 from .version import Part, Version, find

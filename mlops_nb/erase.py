@@ -23,11 +23,11 @@ from .clearing import Cleared, cleared, doubtful, entries_of, let_stand, staying
 from .compaction import all_parts, unname
 from .contract import Contract
 from .core import NotFoundError, StoreError, UsageError, allowed, choices, now
-from .data import contract_of, rows_of
 from .files import Kept
 from .hashes import sha256
 from .profile import get_profile, put_profile
 from .quarantine import Held
+from .reading import contract_of, rows_of
 from .remaining import remaining, sharing
 from mlops_nb.store import (
     WAIT,

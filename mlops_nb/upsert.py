@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 
 from .contract import Contract
 from .core import ConflictError, ContractError, NotFoundError, UsageError
-from .data import Draft, check_rows, contract_of, draft_of, read_parts, write
+from .data import Draft, check_rows, contract_of, draft_of, write
 from .quarantine import guarded
+from .reading import read_parts
 from .store import Store
 from .version import MAIN, Version, check_name, head
 
