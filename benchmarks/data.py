@@ -4,10 +4,13 @@
 
 Twelve monthly batches of real flights (336,776 rows, 19 columns). Commands against commands: `mlops-nb data
 commit` of a Parquet file, with contract check and profile, against `dvc add`, `git commit`, `dvc push` of the
-same file. In process: a bare commit, synced to disk, against DVC's own functions and against deltalake's
-append, which leaves its files to the system's cache, and against the same with its new files and folders
-synced; seconds of CPU too, since on a busy machine who waits for the disk waits for a core as well. Loaded
-back as Arrow, every checksum verified by ours, none by the others, and the answers compared.
+same file; all twelve at once, against `dvc add` and `git commit` of each and one `dvc push --all-commits`,
+which makes the same twelve versions; and `mlops-nb data get` of the third version, against `git checkout` and
+`dvc checkout`, or `dvc pull` where its cache is empty. In process: a bare commit, synced to disk, against
+DVC's own functions and against deltalake's append, which leaves its files to the system's cache, and against
+the same with its new files and folders synced; seconds of CPU too, since on a busy machine who waits for the
+disk waits for a core as well. Loaded back as Arrow, every checksum verified by ours, none by the others, and
+the answers compared.
 
 A diff by key: two versions of ten million rows in 100 parts, of which some rows in all or in one part differ,
 against pandas reading both and merging them. An erasure from twelve versions, after which nothing of the
@@ -21,6 +24,7 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -175,9 +179,10 @@ def run(*command: object, folder: Path) -> str:
 
 
 def new_dvc(folder: Path) -> None:
-    "A repository with DVC and a local remote."
+    "A repository with DVC and a local remote beside it."
     folder.mkdir()
-    for command in 'git init -q', 'dvc init -q', 'dvc remote add -q -d store ../remote', 'git add -A':
+    remote = folder.parent / 'remote'  # absolute: for older commits DVC takes a relative one from /
+    for command in 'git init -q', 'dvc init -q', f'dvc remote add -q -d store {remote}', 'git add -A':
         run(*command.split(), folder=folder)
     run('git', 'commit', '-qm', 'begin', folder=folder)
     (folder / 'rows').mkdir()
@@ -194,18 +199,31 @@ def bytes_in(*folders: Path) -> int:
     return sum(path.stat().st_size for path in files)
 
 
-def commands(folder: Path, months: list[Path]) -> Iterator[Result]:
-    "What a person types for each month."
+def ready_ours(folder: Path, months: list[Path]) -> Any:
+    "A project with the contract of the flights, and an empty store."
     import pyarrow.parquet as pq
 
     from mlops_nb.contract import infer, write_contract
+
+    settings = new_project(folder)
+    (folder / 'contracts').mkdir()
+    write_contract(infer(pq.read_table(months), 'flights'), folder / 'contracts' / 'flights.toml')
+    return settings
+
+
+def rows_in(*paths: Path) -> int:
+    "How many rows Parquet files have."
+    import pyarrow.parquet as pq
+
+    return sum(pq.read_metadata(path).num_rows for path in paths)
+
+
+def commands(folder: Path, months: list[Path], runs: int) -> Iterator[Result]:
+    "What a person types: for each month as it comes, for twelve at once, and for one of them again."
     from mlops_nb.data import load
     from mlops_nb.store import open_store
 
-    settings = new_project(folder / 'ours')
-    (folder / 'ours' / 'contracts').mkdir()
-    whole = infer(pq.read_table(months), 'flights')
-    write_contract(whole, folder / 'ours' / 'contracts' / 'flights.toml')
+    settings = ready_ours(folder / 'ours', months)
     new_dvc(folder / 'dvc')
     ours, theirs = [], []
     for month in months:
@@ -215,13 +233,20 @@ def commands(folder: Path, months: list[Path]) -> Iterator[Result]:
         theirs.append(spent_by_others(dvc_month, folder / 'dvc', month.stem))
     kept = load(open_store(settings), 'flights@latest')
     run('dvc', 'checkout', '-q', folder=folder / 'dvc')
-    rows = sum(pq.read_metadata(path).num_rows for path in (folder / 'dvc' / 'rows').iterdir())
-    agree = rows == len(kept.arrow())
-    for i, unit in enumerate(('s', 's CPU')):
-        taken = median(one[i] for one in ours), median(one[i] for one in theirs)
-        yield Result('commands: a month committed', DVC, *taken, unit=unit, agree=agree, runs=len(months))
+    agree = rows_in(*(folder / 'dvc' / 'rows').iterdir()) == len(kept.arrow())
+    yield from by_wall_and_cpu('commands: a month committed', DVC, ours, theirs, agree=agree)
     sizes = bytes_in(folder / 'ours' / '.mlops_nb' / 'files'), bytes_in(folder / 'dvc', folder / 'remote')
     yield Result('bytes of all versions', DVC, *sizes, unit='B', runs=1)
+    yield from catalogues(folder / 'catalogue', months, runs)
+
+
+def by_wall_and_cpu(
+    work: str, peer: str, ours: list[tuple[float, float]], theirs: list[tuple[float, float]], *, agree: bool
+) -> Iterator[Result]:
+    "Medians of seconds, and of seconds of CPU."
+    for i, unit in enumerate(('s', 's CPU')):
+        taken = median(one[i] for one in ours), median(one[i] for one in theirs)
+        yield Result(work, peer, *taken, unit=unit, agree=agree, runs=len(ours))
 
 
 def dvc_month(folder: Path, name: str) -> None:
@@ -230,6 +255,54 @@ def dvc_month(folder: Path, name: str) -> None:
     run('git', 'add', 'rows.dvc', '.gitignore', folder=folder)
     run('git', 'commit', '-qm', name, folder=folder)
     run('dvc', 'push', '-q', folder=folder)
+
+
+def dvc_catalogue(folder: Path, months: list[Path]) -> None:
+    "All months committed with the fewest of DVC's commands: a version for each, pushed once."
+    for month in months:
+        (folder / 'rows' / month.name).write_bytes(month.read_bytes())
+        run('dvc', 'add', '-q', 'rows', folder=folder)  # and stages it
+        run('git', 'commit', '-qm', month.stem, folder=folder)
+    run('dvc', 'push', '-q', '--all-commits', folder=folder)
+
+
+def dvc_version(folder: Path, commit: str, command: str) -> None:
+    "The files of a version, as they were."
+    run('git', 'checkout', '-q', commit, folder=folder)
+    run('dvc', command, '-q', folder=folder)
+
+
+def catalogues(folder: Path, months: list[Path], runs: int) -> Iterator[Result]:
+    "Twelve months at once, in turn, and the third version of them again."
+    folder.mkdir()
+    ours, theirs = [], []
+    for i in range(runs):
+        us, them = folder / f'ours{i}', folder / f'dvc{i}'
+        ready_ours(us, months)
+        new_dvc(them)
+        run('dvc', 'config', 'core.autostage', 'true', folder=them)
+        run('git', 'commit', '-qam', 'stage', folder=them)
+        ours.append(spent_by_others(run, BIN / 'mlops-nb', 'data', 'commit', 'flights', *months, folder=us))
+        theirs.append(spent_by_others(dvc_catalogue, them, months))
+        shutil.rmtree(folder / 'remote') if i < runs - 1 else None
+    commits = run('git', 'rev-list', '--reverse', 'HEAD', folder=them).split()[-len(months) :]
+    run(BIN / 'mlops-nb', 'data', 'get', f'flights@{len(months)}', 'all.parquet', folder=us)
+    agree = rows_in(us / 'all.parquet') == rows_in(*(them / 'rows').iterdir()) == rows_in(*months)
+    yield from by_wall_and_cpu(f'commands: {len(months)} months committed', DVC, ours, theirs, agree=agree)
+    for peer, command in (DVC, 'checkout'), (f'{DVC}, nothing in its cache', 'pull'):
+        ours, theirs, agree = [], [], True
+        for _ in range(max(3, runs)):
+            dvc_version(them, commits[-1], 'checkout')
+            if command == 'pull':
+                shutil.rmtree(them / '.dvc' / 'cache')
+                shutil.rmtree(them / 'rows')
+            typed = BIN / 'mlops-nb', 'data', 'get', 'flights@3', 'third.parquet'
+            ours.append(spent_by_others(run, *typed, folder=us))
+            theirs.append(spent_by_others(dvc_version, them, commits[2], command))
+            there = rows_in(*(them / 'rows').iterdir())
+            agree = agree and rows_in(us / 'third.parquet') == there == rows_in(*months[:3])
+            run('dvc', 'fetch', '-q', '--all-commits', folder=them)
+        yield from by_wall_and_cpu('commands: a version loaded', peer, ours, theirs, agree=agree)
 
 
 def commit_all(folder: Path, months: list[Path]) -> dict[str, Any]:
@@ -462,6 +535,7 @@ def main() -> None:
         parser.add_argument(flag, action='store_true')
     parser.add_argument('--only', default='', help='of commands, process, diff, erase, parts')
     asked = parser.parse_args()
+    os.environ.pop('PYTHONDONTWRITEBYTECODE', None)  # an installed package has its byte code
     rows, parts = (1_000_000, 20) if asked.quick else (10_000_000, 100)
     absent = make_peers(quick=asked.quick)
     results: list[Result | Absent] = []
@@ -476,7 +550,7 @@ def main() -> None:
         folder = Path(name)
         months = write_months(folder)[: 3 if asked.quick else 12]
         works: dict[str, Callable[[], Iterator[Result | Absent]]] = {
-            'commands': lambda: commands(folder, months),
+            'commands': lambda: commands(folder, months, 1 if asked.quick else 3),
             'process': lambda: in_process(folder, months, 1 if asked.quick else 3),
             'diff': lambda: diffs(folder / 'diff', rows, parts, 1 if asked.quick else 3),
             'erase': lambda: erasures(folder, months, 1 if asked.quick else 3),

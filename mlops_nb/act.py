@@ -18,10 +18,11 @@ import sqlalchemy as sa
 
 from .audit import append, entries
 from .core import ModelSettings, NotFoundError, Settings, allowed, choices
-from .data import bad_batches, find
+from .data import find
 from .decision import Decision, batches_of, decide
 from .launch import flow_command, follow
 from .notebook import contract
+from .reading import bad_batches
 from .registry import rollback
 from .review import Report, file_name, load_report
 from .store import Store, dataset_version, get_alias
@@ -238,6 +239,8 @@ def carry_out(
     if made.action == 'investigate':
         path = prepare_investigation(store, made, load_report(store, made.report))
         return Outcome(made, f'A notebook is prepared: {path.relative_to(settings.root)}', path)
+    if made.mending:
+        return Outcome(made, f'Nothing trains on it until it is mended: {", then ".join(made.mending)}')
     if made.action in ('retrain', 'rollback') and done_already(store, made):
         return Outcome(made, 'It was carried out before.')
     if made.action == 'retrain':

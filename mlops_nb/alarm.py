@@ -30,7 +30,7 @@ __all__ = ['TEMPLATE', 'TRIES', 'TIMEOUT', 'facts_of', 'message', 'post', 'place
 # %% ../nbs/lib/540_alarm.ipynb #4ac1d78a
 def facts_of(model: str, drift: Drift) -> dict[str, Any]:
     "All that an alarm knows: names and counts, no values of the data."
-    inside = sum(one.column.drifted for one in drift.segments)
+    inside = len(drift.inside)
     worse = [one.metric for one in drift.performance if one.alarm]
     return {
         'model': model, 'batch': drift.batch, 'verdict': drift.verdict, 'rows': drift.rows,

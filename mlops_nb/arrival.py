@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ import pyarrow.compute as pc
 from . import data
 from .contract import TYPES, Contract, enforce
 from .core import NotFoundError, UsageError
-from .imports import keep_profile
+from .imports import batch_of, keep_profile
 from .periods import cut, event_times
 from .tables import plain, read_table
 
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
     from mlops_nb.store import Store
 
 # %% auto #0
-__all__ = ['PARTS', 'in_type', 'conform', 'deal', 'batch_of', 'Arrival', 'fingerprint', 'read', 'brought', 'same', 'follows',
-           'together', 'wanted', 'commit']
+__all__ = ['PARTS', 'in_type', 'conform', 'deal', 'Arrival', 'fingerprint', 'read', 'brought', 'same', 'follows', 'together',
+           'wanted', 'commit']
 
 # %% ../nbs/lib/435_arrival.ipynb #2042aca3
 def in_type(table: pa.Table, name: str, declared: str) -> pa.ChunkedArray:  # raises UsageError
@@ -65,11 +64,6 @@ def deal(
     order = np.random.default_rng(seed).permutation(len(table))
     cuts = (np.sort(part) for part in np.array_split(order, parts) if len(part))
     return {f'part-{i}': table.take(pa.array(rows)) for i, rows in enumerate(cuts, 1)}
-
-
-def batch_of(path: Path) -> str:
-    "A file's name as the name of a batch."
-    return re.sub(r'[^\w.+-]+|^\W+', '-', path.name.partition('.')[0]).strip('-_') or 'batch'
 
 # %% ../nbs/lib/435_arrival.ipynb #99c7892e
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from typing import IO, Any, Final
 
 from .collector import soon_over
 from .core import MlopsError, NotFoundError, UsageError, suggest
-from .execute import ENGINES, finish, prepared, run_notebook, with_values
+from .execute import finish, prepared, run_notebook, with_values
 from .notebook import Notebook, contract, read_notebook, shown, tagged
 from .outputs import CellError, report
 from .page import notebook_html
@@ -32,7 +32,7 @@ from .results import Result, result_of
 # %% auto #0
 __all__ = ['COMMAND', 'inside', 'find_notebooks', 'destinations', 'Task', 'declared', 'plan', 'with_log', 'work', 'end_group',
            'Child', 'start', 'death', 'post_mortem', 'outcome', 'pass_on', 'Batch', 'run_batch', 'run_here',
-           'check_engine', 'write_page']
+           'write_page']
 
 # %% ../nbs/lib/605_batch.ipynb #f75e79d7
 def inside(
@@ -328,13 +328,6 @@ def run_here(
     execution = run_notebook(task.notebook, task.values, output=task.output, **with_log(options))
     stopped = execution.error is not None and execution.error.why == 'interrupted'
     return result_of(task.notebook.name, execution.notebook, output=task.output, interrupted=stopped)
-
-
-def check_engine(name: str) -> None:  # raises UsageError
-    "Refuse an engine that there is not, before anything starts."
-    if name not in ENGINES:
-        names = ', '.join(ENGINES)
-        raise UsageError(f'found the engine {name!r}; expected one of {names}.{suggest(name, ENGINES)}')
 
 # %% ../nbs/lib/605_batch.ipynb #69345b91
 def write_page(result: Result) -> Path | None:  # None: there is no executed notebook

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from .arrays import from_numpy, scalar
 from .column import Array, ColumnProfile, as_numpy, components_of
 from mlops_nb.companions import (
     MARK,
@@ -130,7 +131,7 @@ By: TypeAlias = str | Sequence[str] | Mapping[str, pc.Expression]
 
 
 def _text(text: str) -> pa.Scalar:
-    return pa.scalar(text, pa.large_string())
+    return scalar(text, pa.large_string())
 
 
 def segment_names(
@@ -140,7 +141,7 @@ def segment_names(
     "Which segment each row is in."
     if isinstance(by, Mapping):
         found = pa.nulls(len(table), pa.large_string())
-        places = table.append_column('the row', pa.array(range(len(table)), pa.int64()))
+        places = table.append_column('the row', from_numpy(np.arange(len(table))))
         for name, condition in [*by.items()][::-1]:
             rows = places.filter(condition)['the row']
             found = pc.if_else(pc.is_in(places['the row'], rows), _text(name), found)
@@ -154,7 +155,7 @@ def segment_names(
         column = table[name]
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
-        value = pc.fill_null(column.cast(pa.large_string()), '(missing)')
+        value = pc.fill_null(column.cast(pa.large_string()), _text('(missing)'))
         texts.append(pc.binary_join_element_wise(_text(name), value, _text('=')))
     return pc.binary_join_element_wise(*texts, _text(', '))
 
@@ -184,7 +185,7 @@ def _cut(block: Any, by: By, known: dict[str, int], most: int) -> Iterator[tuple
     order = np.argsort(number, kind='stable')
     found, starts = np.unique(number[order], return_index=True)
     called = [*known, *[OTHER] * (most - len(known) + 1)]
-    rows = table.take(pa.array(order))
+    rows = table.take(from_numpy(order))
     ends = [*starts[1:].tolist(), len(order)]
     for place, start, end in zip(found.tolist(), starts.tolist(), ends, strict=True):
         yield called[place], rows.slice(start, end - start)
@@ -293,7 +294,7 @@ def batch_profile(
     "What is kept of a batch's rows: with the pairs and segments that the contract of its dataset names."
     if contract is None:
         return profile(rows, metadata)
-    hidden = [column.name for column in contract.columns if column.personal]
+    hidden = contract.personal
     return profile(
         rows, metadata, personal=hidden, key=key, pairs=contract.pairs, segments_by=contract.segments
     )

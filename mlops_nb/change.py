@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['TWENTIETHS', 'GRID', 'LEAST', 'FEWEST', 'RARE', 'values_of', 'pooled_quantiles', 'number_edges', 'number_counts',
            'nlargest', 'category_items', 'least_share', 'pooled_frequent', 'category_counts', 'percent', 'percents',
-           'facts', 'number', 'pooled_shares', 'describe_numbers', 'describe_categories', 'picture_edges', 'Picture',
-           'draw_numbers', 'draw_categories', 'Test', 'moved_share', 'moved_far', 'Compared', 'compare_numbers',
-           'ask_unseen', 'ask_vanished', 'compare_categories', 'new_values', 'without_each', 'compare_buckets']
+           'facts', 'number', 'pooled_shares', 'describe_numbers', 'describe_categories', 'picture_edges', 'Grid',
+           'Picture', 'draw_numbers', 'draw_categories', 'Test', 'moved_share', 'moved_far', 'Compared',
+           'compare_numbers', 'ask_unseen', 'ask_vanished', 'compare_categories', 'new_values', 'without_each',
+           'compare_buckets']
 
 # %% ../nbs/lib/218_change.ipynb #9a2663da
 def values_of(
@@ -261,6 +262,18 @@ def picture_edges(
 
 # %% ../nbs/lib/218_change.ipynb #9d42b736
 @dataclass(frozen=True)
+class Grid:
+    "Shares of rows of reference and batch in the cells of two columns."
+
+    columns: tuple[str, str]
+    edges: tuple[tuple[float, ...], tuple[float, ...]]  # between neighbouring cells of each, ascending
+    reference: tuple[
+        float, ...
+    ]  # cells of the lowest part of the first column first, the lowest of the second
+    batch: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Picture:
     "Shares of reference and batch, to be drawn over one another."
 
@@ -268,6 +281,7 @@ class Picture:
     labels: tuple[str, ...] = ()  # categories: as many as there are shares
     reference: tuple[float, ...] = ()
     batch: tuple[float, ...] = ()
+    grid: Grid | None = None  # of a pair, which has nothing else
 
 # %% ../nbs/lib/218_change.ipynb #38295f64
 def draw_numbers(

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.main import get_command_name
 
 from .cli_audit import audit_app
 from .cli_compare import compare_models
@@ -27,7 +30,7 @@ from .console import PASSED_ON, AsJson, application, joined, opened, show
 from .core import MlopsError, load_settings
 
 # %% auto #0
-__all__ = ['app', 'runs_app', 'list_runs', 'show_run', 'doctor', 'tour', 'main']
+__all__ = ['app', 'runs_app', 'list_runs', 'show_run', 'doctor', 'tour', 'only', 'main']
 
 # %% ../nbs/lib/725_cli.ipynb #e583ad6e
 app = application('The whole life of a machine-learning model, in notebooks. Start with: mlops-nb')
@@ -135,6 +138,28 @@ def tour(
     if not copy_only:
         tell(folder, as_json=as_json)
 
+# %% ../nbs/lib/725_cli.ipynb #f8a4fb85
+def only(
+    app: typer.Typer,
+    words: Sequence[str],  # as typed
+) -> typer.Typer:  # the same where they name no command
+    "The application with the one command that is called."
+    word = words[0] if words else ''
+    groups = [copy(one) for one in app.registered_groups if one.name == word]
+    named = [
+        (one, one.name or get_command_name(one.callback.__name__))
+        for one in app.registered_commands
+        if one.callback
+    ]
+    commands = [one for one, name in named if name == word]
+    if not groups and not commands:
+        return app
+    for group in groups:
+        group.typer_instance = only(group.typer_instance, words[1:]) if group.typer_instance else None
+    found = copy(app)
+    found.registered_groups, found.registered_commands = groups, commands
+    return found
+
 # %% ../nbs/lib/725_cli.ipynb #1da40cc7
 def main() -> None:
     "The entry point: an error of the library becomes one message and its exit code."
@@ -142,7 +167,7 @@ def main() -> None:
     if sys.argv[1:2] != ['exec']:  # which runs other people's code
         little_garbage()
     try:
-        app(prog_name='mlops-nb')
+        only(app, sys.argv[1:])(prog_name='mlops-nb')
     except MlopsError as error:
         print(f'mlops-nb: {error}', file=sys.stderr)
         sys.exit(error.exit_code)

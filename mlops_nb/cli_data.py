@@ -7,69 +7,103 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .console import AsJson, application, opened, show
+from .console import AsJson, application, bar, opened, show, status
 from .core import UsageError, load_settings
 
+if TYPE_CHECKING:
+    from mlops_nb.store import Store
+
 # %% auto #0
-__all__ = ['data_app', 'Message', 'Key', 'names', 'data_commit', 'data_get', 'data_versions', 'data_changes', 'data_profile',
-           'data_diff', 'data_tag', 'data_branch', 'data_branches', 'data_merge', 'data_drop_branch', 'data_compact',
-           'data_erase']
+__all__ = ['data_app', 'Message', 'Key', 'Sources', 'Batch', 'Upsert', 'Widen', 'names', 'data_commit', 'data_get',
+           'data_versions', 'data_changes', 'data_profile', 'data_diff', 'data_tag', 'data_branch', 'data_branches',
+           'data_merge', 'data_drop_branch', 'data_compact', 'data_erase']
 
 # %% ../nbs/lib/745_cli_data.ipynb #7d1dc5f4
 data_app = application('Datasets and their versions. Example: mlops-nb data versions flights')
 Message = Annotated[str, typer.Option(help='Why, for whoever reads the history.')]
 Key = Annotated[str, typer.Option(help="Columns that name a row, between commas; else the contract's.")]
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        help='A table (CSV, Parquet, Arrow, JSON lines), or several, each a batch; with --sql a URL.',
+    ),
+]
+Batch = Annotated[str, typer.Option(help="The batch's name, else the file's; one that is there is replaced.")]
+Upsert = Annotated[bool, typer.Option('--upsert', help='Replace rows with the same key, wherever they are.')]
+Widen = Annotated[bool, typer.Option('--widen', help='New columns and wider types are meant.')]
 
 
 def names(text: str) -> list[str]:
     "Names between commas."
     return [name.strip() for name in text.split(',') if name.strip()]
 
-# %% ../nbs/lib/745_cli_data.ipynb #ea2bb78a
-@data_app.command('commit')
-def data_commit(
-    dataset: str,
-    source: Annotated[
-        str, typer.Argument(help='A table (CSV, Parquet, Arrow, JSON lines), or with --sql a URL.')
-    ],
-    batch: Annotated[str, typer.Option(help="The batch's name; one that is there is replaced.")] = '',
-    sql: Annotated[str, typer.Option(help='A query; SOURCE is a URL of SQLAlchemy then.')] = '',
-    message: Message = '',
-    branch: str = 'main',
-    upsert: Annotated[
-        bool, typer.Option('--upsert', help='Replace rows with the same key, wherever they are.')
-    ] = False,
-    widen: Annotated[bool, typer.Option('--widen', help='New columns and wider types are meant.')] = False,
-    key: Key = '',
-) -> None:
-    """Commit a table of any size, checked against contracts/DATASET.toml if there is one.
-
-    Example: mlops-nb data commit flights july.csv --batch 2013-07 --message "July"
-    """
-    from mlops_nb.arrival import batch_of
-    from mlops_nb.contract import read_contract
-    from mlops_nb.imports import Query, import_rows, upsert_rows
-
-    store, path = opened(), load_settings().root / 'contracts' / f'{dataset}.toml'
-    contract = read_contract(path) if path.is_file() else None
-    data = Query(source, sql) if sql else Path(source)
-    about: dict[str, Any] = {'contract': contract, 'message': message, 'branch': branch}
-    about['batch'] = batch or ('query' if sql else batch_of(Path(source)))
-    if upsert:
-        version = upsert_rows(store, dataset, data, key=names(key), **about)
-    else:
-        version = import_rows(store, dataset, data, widen=widen, progress=_told, **about)
-    print(f'{version}: {version.rows:,} rows. Next: mlops-nb data versions {dataset}')
-
-
+# %% ../nbs/lib/745_cli_data.ipynb #7f610ffe
 def _told(rows: int) -> None:
     "How far a long file is read."
     if rows >= 1_000_000:
         print(f'{rows:,} rows …', file=sys.stderr, flush=True)
+
+
+def _commit_each(store: Store, dataset: str, paths: list[Path], **about: Any) -> None:
+    "Commit several files, and tell of each as it is done."
+    from mlops_nb.imports import import_files
+
+    status(bar(0, len(paths), paths[0].name))
+    try:
+        for done, one in enumerate(import_files(store, dataset, paths, **about), 1):
+            status('')
+            told = (
+                f'{one.version.rows:,} rows with {one.batch}'
+                if one.is_new
+                else f'{one.batch} is there already'
+            )
+            print(f'{one.version}: {told}', flush=True)
+            status(bar(done, len(paths), paths[min(done, len(paths) - 1)].name))
+    finally:
+        status('')
+    print(f'Next: mlops-nb data versions {dataset}')
+
+# %% ../nbs/lib/745_cli_data.ipynb #ea2bb78a
+@data_app.command('commit')
+def data_commit(
+    dataset: str,
+    source: Sources,
+    batch: Batch = '',
+    sql: Annotated[str, typer.Option(help='A query; SOURCE is a URL of SQLAlchemy then.')] = '',
+    message: Message = '',
+    branch: str = 'main',
+    upsert: Upsert = False,
+    widen: Widen = False,
+    key: Key = '',
+) -> None:
+    """Commit tables of any size, checked against contracts/DATASET.toml if there is one.
+
+    Example: mlops-nb data commit flights july.csv --batch 2013-07 --message "July"
+
+    Example: mlops-nb data commit flights 2013-*.parquet    (each a version, in this order)
+    """
+    from mlops_nb.contract import read_contract
+    from mlops_nb.imports import Query, batch_of, import_rows, upsert_rows
+
+    if len(source) > 1 and (batch or sql):
+        refused = f'--batch {batch}' if batch else '--sql'
+        raise UsageError(f'found {refused} and {len(source)} sources; expected one. Each file is a batch')
+    store, path = opened(), load_settings().root / 'contracts' / f'{dataset}.toml'
+    contract = read_contract(path) if path.is_file() else None
+    about: dict[str, Any] = {'contract': contract, 'message': message, 'branch': branch}
+    about |= {'key': names(key)} if upsert else {'widen': widen, 'progress': _told}
+    bring = upsert_rows if upsert else import_rows
+    if len(source) > 1:
+        _commit_each(store, dataset, [Path(one) for one in source], bring=bring, **about)
+        return
+    data = Query(source[0], sql) if sql else Path(source[0])
+    about['batch'] = batch or ('query' if sql else batch_of(Path(source[0])))
+    version = bring(store, dataset, data, **about)
+    print(f'{version}: {version.rows:,} rows. Next: mlops-nb data versions {dataset}')
 
 # %% ../nbs/lib/745_cli_data.ipynb #71b1ee75
 @data_app.command('get')
@@ -164,8 +198,7 @@ def data_diff(
     found = diff(store, before, after, key=names(key))
     print(found)
     if page is not None:
-        top = '<!doctype html><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        page.write_text(f'{top}<title>{before} {after}</title>{found._repr_html_()}', encoding='utf-8')
+        page.write_text(found.html, encoding='utf-8')
         print(f'wrote {page}')
     if rows is not None:
         writer = None

@@ -5,8 +5,6 @@
 # %% ../nbs/lib/720_cli_exec.ipynb #c5f48f14
 from __future__ import annotations
 
-import shutil
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from .console import status
 from .core import UsageError
 
 if TYPE_CHECKING:
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['Notebooks', 'Output', 'Parameters', 'Files', 'Jobs', 'Junit', 'Html', 'Engine', 'Timeout', 'NotebookTimeout', 'Grace',
-           'OutputLimit', 'LogOutput', 'Folder', 'with_pairs', 'PairsCommand', 'read_values', 'status', 'status_of',
-           'summary', 'exit_code', 'option', 'run_tasks', 'execute']
+           'OutputLimit', 'LogOutput', 'Folder', 'with_pairs', 'PairsCommand', 'read_values', 'status_of', 'summary',
+           'exit_code', 'option', 'run_tasks', 'execute']
 
 # %% ../nbs/lib/720_cli_exec.ipynb #ddab58a9
 def with_pairs(arguments: Sequence[str]) -> list[str]:  # raises UsageError
@@ -67,13 +66,6 @@ def read_values(
     return values | {name: value for name, _, value in (pair.partition('=') for pair in pairs)}
 
 # %% ../nbs/lib/720_cli_exec.ipynb #cbae1429
-def status(text: str) -> None:
-    "One line that is replaced by the next, on a terminal only."
-    if sys.stderr.isatty():
-        width = shutil.get_terminal_size().columns
-        print(f'\r\x1b[K{text[: width - 1]}', end='', file=sys.stderr, flush=True)
-
-
 def status_of(
     tasks: Sequence[Task],  # that run
     *,
@@ -176,11 +168,12 @@ def execute(
     Example: mlops-nb exec nbs/a.ipynb nbs/b.ipynb -j 2 -p month 6 --junit out.xml
     """
     from mlops_nb import batch, results as told
+    from mlops_nb.execute import check_engine
 
     found = batch.find_notebooks(notebooks, output=output)
     outputs = batch.destinations([one.path for one in found], output)
     tasks = batch.plan(found, read_values(file or (), parameters or ()), outputs=outputs)
-    batch.check_engine(engine)
+    check_engine(engine)
     options = {'engine': engine, 'timeout': timeout, 'cwd': cwd and str(cwd), 'log_output': log_output}
     options |= {'notebook_timeout': notebook_timeout, 'grace': grace, 'output_limit': output_limit}
     options = {name: value for name, value in options.items() if value is not None}

@@ -7,29 +7,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from .console import AsJson, Why, application, show
+from .console import AsJson, Why, application, opened, show
 from .core import UsageError, load_settings
 
-if TYPE_CHECKING:
-    from mlops_nb.store import Store
-
 # %% auto #0
-__all__ = ['quarantine_app', 'project_store', 'list_quarantine', 'show_quarantine', 'mend_quarantine', 'release_quarantine',
-           'contract_file', 'refer_data', 'columns_of_pair', 'show_contract', 'list_features', 'show_lineage', 'add_to']
+__all__ = ['quarantine_app', 'list_quarantine', 'show_quarantine', 'mend_quarantine', 'release_quarantine', 'contract_file',
+           'refer_data', 'columns_of_pair', 'show_contract', 'list_features', 'show_lineage', 'add_to']
 
 # %% ../nbs/lib/755_cli_features.ipynb #88f01a07
 quarantine_app = application('Batches that broke their contract. Example: mlops-nb data quarantine list')
-
-
-def project_store() -> Store:
-    "The store of the project that the command was typed in."
-    from mlops_nb.store import open_store
-
-    return open_store(load_settings())
 
 
 @quarantine_app.command('list')
@@ -38,15 +28,20 @@ def list_quarantine(
     released: Annotated[bool, typer.Option(help='Those too that are versions now.')] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Batches in quarantine, the oldest first.
+    """Batches in quarantine, the oldest first; and those that a review marked as bad data.
 
     Example: mlops-nb data quarantine list flights
     """
+    from mlops_nb.decision import marked
     from mlops_nb.quarantine import held_batches
 
-    found = held_batches(project_store(), dataset or None, released=released)
+    store = opened()
+    found = held_batches(store, dataset or None, released=released)
     shown = found if as_json else found.drop(columns=['created_by', 'run'])
     show(shown, as_json=as_json, empty='Nothing is in quarantine')
+    for one in marked(store, dataset) if not as_json else ():
+        print(f'\n{one.dataset} {one.batch} is a version, marked in the review of {one.model}: {one}')
+        print('Mend it: ' + ', then '.join(one.mending))
 
 # %% ../nbs/lib/755_cli_features.ipynb #8763f9a3
 @quarantine_app.command('show')
@@ -61,7 +56,7 @@ def show_quarantine(
     """
     from mlops_nb.quarantine import held
 
-    entry = held(project_store(), number)
+    entry = held(opened(), number)
     why = entry.why().astype({'row': 'Int64'})
     if not as_json:
         print(f'{entry}\n')
@@ -80,7 +75,7 @@ def mend_quarantine(number: int) -> None:
     from mlops_nb.mending import mending_notebook
     from mlops_nb.quarantine import held
 
-    path = mending_notebook(held(project_store(), number))
+    path = mending_notebook(held(opened(), number))
     shown = path.relative_to(load_settings().root)
     print(f'{shown}\nChange its lines in JupyterLab, then: mlops-nb run {shown} --why "what was wrong"')
 
@@ -101,7 +96,7 @@ def release_quarantine(
     from mlops_nb.tables import read_table
 
     mended = read_table(rows) if rows else None
-    print(f'released as {release(project_store(), number, mended, why=why)}')
+    print(f'released as {release(opened(), number, mended, why=why)}')
 
 # %% ../nbs/lib/755_cli_features.ipynb #9427143c
 def contract_file(dataset: str) -> Path:
@@ -131,7 +126,7 @@ def refer_data(
     from mlops_nb.references import refer
 
     options = {key: value for key, value in (('sql', sql), ('version', version)) if value not in ('', None)}
-    found = refer(project_store(), name, kind, place, **options)
+    found = refer(opened(), name, kind, place, **options)
     print(f'{found}: {found.rows:,} rows × {len(found.columns)} columns')
 
 # %% ../nbs/lib/755_cli_features.ipynb #83f61b84
@@ -165,7 +160,7 @@ def show_contract(
     path = contract_file(dataset)
     if draft and not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_contract(draft_contract(project_store(), f'{dataset}@latest'), path)
+        write_contract(draft_contract(opened(), f'{dataset}@latest'), path)
         print(
             f'wrote {path.relative_to(load_settings().root)}: correct it, then commit the next batch',
             file=sys.stderr,
@@ -173,7 +168,7 @@ def show_contract(
     contract = read_contract(path)
     if pair:
         wanted = [columns_of_pair(text) for text in pair]
-        found = draft_pairs(project_store(), f'{dataset}@latest', contract, wanted)
+        found = draft_pairs(opened(), f'{dataset}@latest', contract, wanted)
         with path.open('a', encoding='utf-8') as file:
             file.write(''.join(f'\n{pair_toml(one)}' for one in found))
         contract = read_contract(path)
@@ -195,7 +190,7 @@ def list_features(
     """
     from mlops_nb.definitions import catalogue, documented
 
-    store = project_store()
+    store = opened()
     found = catalogue(store, ' '.join(words or ()))
     if profile:
         for name in found['feature']:
@@ -230,7 +225,7 @@ def show_lineage(
     """
     from mlops_nb.lineage import trace
 
-    found = trace(project_store(), node, rows=rows)
+    found = trace(opened(), node, rows=rows)
     if picture:
         from mlops_nb.figures import svg
 

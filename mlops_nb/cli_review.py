@@ -13,29 +13,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import AsJson, Why, application, show
-from .core import UsageError, load_settings
+from .console import AsJson, Why, application, opened, show
+from .core import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from mlops_nb.decision import Case
     from mlops_nb.review import Report
-    from mlops_nb.store import Store
 
 # %% auto #0
-__all__ = ['review_app', 'TEXTS', 'opened', 'case_rows', 'review', 'list_cases', 'list_decisions', 'report_lines', 'show_report',
+__all__ = ['review_app', 'TEXTS', 'case_rows', 'review', 'list_cases', 'list_decisions', 'report_lines', 'show_report',
            'review_page', 'as_day', 'decision_command', 'notebook', 'list_alarms']
 
 # %% ../nbs/lib/760_cli_review.ipynb #59d5831e
 review_app = application('Drift reports, and what people decide. Example: mlops-nb review')
-
-
-def opened() -> Store:
-    "The store of the project that the command was typed in."
-    from mlops_nb.store import open_store
-
-    return open_store(load_settings())
 
 
 def case_rows(found: list[Case]) -> pd.DataFrame:
@@ -98,17 +90,20 @@ def list_decisions(model: Annotated[str, typer.Argument()] = '', as_json: AsJson
 # %% ../nbs/lib/760_cli_review.ipynb #f216fc99
 def report_lines(report: Report) -> list[str]:
     "A report for a terminal."
-    from mlops_nb.told import glance, mark
+    from mlops_nb.told import apart, glance, in_parts, mark
 
     lines = [report.drift.sentence, '']
     lines += [
         f'{one.question:22} {one.words}{f" ({one.more})" if one.more else ""}' for one in glance(report.drift)
     ]
     changed = [one for one in report.drift.columns if one.verdict in ('drift', 'watch')]
-    lines += ['', *(f'{mark(one):14} {one.column}: {one.reason}' for one in changed[:20])]
+    lines.append('')
+    for one in changed[:20]:
+        inside = in_parts(report.drift, one.column) if one.verdict == 'drift' else ()
+        lines.append('; '.join([f'{mark(one):14} {one.column}: {one.reason}', *inside]))
     lines += [
         f'{mark(one.column):14} {one.column.column} in {one.segment}: {one.column.reason}'
-        for one in report.drift.segments[:20]
+        for one in apart(report.drift)[:20]
     ]
     if report.case and len(report.case.reports) > 1:
         lines.append(
@@ -183,7 +178,7 @@ TEXTS = {
     'investigate': 'Find the cause first: a notebook is prepared.',
     'retrain': 'Train a new version: the flow train is run on the latest batches.',
     'rollback': 'The version before is champion again.',
-    'bad-data': 'Not drift but bad data: nothing trains on the batch.',
+    'bad-data': 'Not drift but bad data: nothing trains on the batch until it is mended.',
     'reopen': 'Take back what was decided: the report is open again.',
 }  # as in `decision.ACTIONS`, which costs half a second to import
 

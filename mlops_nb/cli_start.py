@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from mlops_nb.drift import Check
 
 # %% auto #0
-__all__ = ['TO_TRY', 'IN_PROJECT', 'drift_app', 'Time', 'Every', 'Segments', 'Pairs', 'place', 'welcome', 'drift_commands', 'say',
-           'write', 'as_pairs', 'deliver', 'check_drift', 'new']
+__all__ = ['TO_TRY', 'IN_PROJECT', 'drift_app', 'Time', 'Every', 'Segments', 'Pairs', 'place', 'say_version', 'welcome',
+           'drift_commands', 'say', 'write', 'as_pairs', 'deliver', 'check_drift', 'new']
 
 # %% ../nbs/lib/710_cli_start.ipynb #e3835060
 TO_TRY = (
@@ -57,7 +57,21 @@ def place() -> tuple[str, bool]:  # raises SettingsError for a project whose set
     return f'Project: {root}.{models} Store: {kept}. User: {settings.user}.', True
 
 # %% ../nbs/lib/710_cli_start.ipynb #a4fb74e4
-def welcome(context: typer.Context) -> None:
+def say_version(wanted: bool) -> None:
+    "Print the version, and end."
+    if wanted:
+        from mlops_nb import __version__
+
+        print(f'mlops-nb {__version__}')
+        raise typer.Exit
+
+
+def welcome(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option('--version', callback=say_version, is_eager=True, help='Print the version.')
+    ] = False,
+) -> None:
     """The whole life of a machine-learning model, in notebooks.
 
     Without a command: where you are, and what to try first.

@@ -17,8 +17,8 @@ import sqlalchemy as sa
 
 from .audit import append
 from .core import NotFoundError
-from .data import rows_of
 from .files import Kept
+from .reading import rows_of
 from .store import Store, dataset_part, file, name_file, quarantine
 from .version import Part, part_from
 
@@ -27,14 +27,12 @@ __all__ = ['TARGET', 'all_parts', 'unname', 'Compaction', 'compact']
 
 # %% ../nbs/lib/252_compaction.ipynb #49855008
 def all_parts(connection: sa.Connection, dataset: str) -> list[Part]:
-    "Each part of any version of a dataset once, in the order of their lists; raises NotFoundError."
+    "Each part of any version of a dataset once, in the order of their lists; none: there is no such dataset."
     order = dataset_part.c.branch != 'main', dataset_part.c.position, dataset_part.c.since
     query = sa.select(dataset_part).where(dataset_part.c.dataset == dataset).order_by(*order)
     found: dict[tuple[str, str, int], Part] = {}
     for part in map(part_from, connection.execute(query)):
         found.setdefault((part.digest, part.place, part.start), part)
-    if not found:
-        raise NotFoundError(f'found no parts of a dataset {dataset!r}; expected one with versions')
     return list(found.values())
 
 
@@ -142,6 +140,8 @@ def compact(
     "Put the small parts of all versions of a dataset together."
     with store.read() as connection:
         parts = all_parts(connection, dataset)
+    if not parts:
+        raise NotFoundError(f'found no parts of a dataset {dataset!r}; expected one with versions')
     count, files, freed = 0, 0, 0
     for group in _groups(parts, target):
         if len({part.place for part in group}) < 2:

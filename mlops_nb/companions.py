@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from .arrays import from_numpy, from_values, scalar
 from .column import Array, ColumnProfile, as_numpy, components_of
 from .contract import Contract
 from .core import NotFoundError, UsageError, choices
@@ -24,7 +25,7 @@ from .texts import BUCKETS, text_buckets
 # %% auto #0
 __all__ = ['SEGMENT', 'is_companion', 'is_segment', 'seconds', 'bucket_numbers', 'bucketed', 'Scores', 'floats', 'positives',
            'probabilities', 'classes', 'predicted_numbers', 'score_columns', 'pair_of', 'cells', 'rank_correlation',
-           'association', 'fix_pairs', 'pair_columns', 'companions_of']
+           'association', 'fix_pairs', 'companions_of']
 
 # %% ../nbs/lib/202_companions.ipynb #6b728e2c
 def is_companion(name: str) -> bool:
@@ -55,7 +56,7 @@ def seconds(
         array = array.cast(pa.time64('us'), safe=False)
     else:
         return None
-    return pc.divide(array.cast(pa.int64()).cast(pa.float64(), safe=False), 1e6)
+    return pc.divide(array.cast(pa.int64()).cast(pa.float64(), safe=False), scalar(1e6, pa.float64()))
 
 # %% ../nbs/lib/202_companions.ipynb #3eb378fc
 def bucket_numbers(
@@ -65,16 +66,16 @@ def bucket_numbers(
     texts = array.cast(pa.large_string())
     texts = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
     encoded = texts.dictionary_encode()
-    return pa.array(text_buckets(encoded.dictionary)).take(encoded.indices)
+    return from_numpy(text_buckets(encoded.dictionary)).take(encoded.indices)
 
 
 def bucketed(
     column: ColumnProfile,  # of texts, all of whose values are in its frequent items
 ) -> ColumnProfile:
     "Its companion, from the profile alone."
-    items = pa.array([*column.frequent], pa.large_string())
+    items = from_values(column.frequent, pa.large_string())
     found = np.repeat(text_buckets(items), np.array([*column.frequent.values()], np.int64))
-    rows = pa.concat_arrays([pa.array(found), pa.nulls(column.rows - len(found), pa.int64())])
+    rows = pa.concat_arrays([from_numpy(found), pa.nulls(column.rows - len(found), pa.int64())])
     return ColumnProfile(f'{column.name}{MARK}bucket', components_of(rows))
 
 # %% ../nbs/lib/202_companions.ipynb #73738f8e
@@ -104,7 +105,7 @@ def floats(name: str, array: Array) -> Array:  # NaN counts as missing; raises U
     ):
         raise UsageError(f'column {name!r} is of type {array.type}; expected numbers')
     numbers = array.cast(pa.float64(), safe=False)
-    return pc.if_else(pc.is_nan(numbers), None, numbers)
+    return pc.if_else(pc.is_nan(numbers), scalar(None, pa.float64()), numbers)
 
 # %% ../nbs/lib/202_companions.ipynb #2075fd27
 def positives(
@@ -223,11 +224,12 @@ def cells(
             raise UsageError(f'found no column {name!r}; {choices(name, columns)}')
         numbers = floats(name, columns[name])
         missing = as_numpy(pc.is_null(numbers).cast(pa.uint8())).astype(bool)
-        values = as_numpy(pc.fill_null(numbers, 0.0))
+        values = as_numpy(pc.fill_null(numbers, scalar(0.0, pa.float64())))
         places.append((np.searchsorted(edges, values, side='right'), missing))
     (row, gone), (column, lost) = places
-    names = pa.array([f'{cell // size}|{cell % size}' for cell in range(size * size)])
-    return names.take(pa.array(row * size + column, mask=gone | lost))
+    names = from_values((f'{cell // size}|{cell % size}' for cell in range(size * size)), pa.string())
+    nowhere = from_numpy(gone | lost), scalar(None, pa.int64())
+    return names.take(pc.if_else(*nowhere, from_numpy(row * size + column)))
 
 
 def rank_correlation(
@@ -268,14 +270,6 @@ def fix_pairs(
             raise UsageError(f'column {name!r} of the reference has no numbers; expected some to cut a grid')
     found = [pair_of(reference[a], reference[b], cells) for a, b in pairs]
     return replace(contract, pairs=tuple(found))
-
-
-def pair_columns(
-    pairs: Sequence[Pair],
-    columns: Mapping[str, Array],
-) -> dict[str, ColumnProfile]:  # raises UsageError
-    "The profiles of pairs."
-    return {pair.name: ColumnProfile(pair.name, components_of(cells(pair, columns))) for pair in pairs}
 
 # %% ../nbs/lib/202_companions.ipynb #381e2b1e
 def companions_of(

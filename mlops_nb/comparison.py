@@ -15,7 +15,7 @@ import numpy as np
 
 from .build import segments_of
 from .change import Picture, Test, moved_share, values_of
-from .companions import MARK, is_companion
+from .companions import MARK, association, is_companion
 from .core import UsageError
 from .distance import CALIBRATED, holm
 from .drift_rules import UNCHANGED, DriftRules
@@ -34,33 +34,23 @@ from mlops_nb.questions import (
 )
 from .season import places_of
 from .variation import outliers
-from mlops_nb.verdict import (
-    ColumnDrift,
-    Doubt,
-    Drift,
-    Finding,
-    Moved,
-    Onset,
-    SegmentDrift,
-    TrendLine,
-    listed,
-    short,
-)
+from .verdict import ColumnDrift, Doubt, Drift, Finding, Moved, SegmentDrift, listed, short
 
 if TYPE_CHECKING:
     from mlops_nb.column import ColumnProfile
     from mlops_nb.profile import Profile
+    from mlops_nb.verdict import Onset, TrendLine
 
 # %% auto #0
-__all__ = ['NAMED', 'WATCHED', 'lined_up', 'timeline', 'asked', 'weight_of', 'corrected', 'missing_share', 'moved', 'course',
-           'lasts', 'verdict_on', 'reason_of', 'judge', 'doubtful', 'columns_of', 'predicted', 'segment_lines',
-           'compare']
+__all__ = ['NAMED', 'WATCHED', 'lined_up', 'without', 'timeline', 'asked', 'weight_of', 'corrected', 'missing_share', 'moved',
+           'course', 'lasts', 'verdict_on', 'reason_of', 'judge', 'judge_all', 'doubtful', 'columns_of', 'predicted',
+           'segment_lines', 'compare']
 
 # %% ../nbs/lib/222_comparison.ipynb #d4e59001
 def lined_up(
     batch: Profile,
     reference: Sequence[Profile],
-    recent: Sequence[Profile] = (),
+    recent: Sequence[Profile] = (),  # columns that the reference has of the same batch are left out
     segment: str = '',
 ) -> Line | None:  # None: no reference
     "All batches in the order of time."
@@ -68,20 +58,27 @@ def lined_up(
     before = sorted((p for p in reference if not name or batch_name(p) != name), key=batch_name)
     if not before:
         return None
-    known = {name, *map(batch_name, before)}
-    after = [p for p in recent if batch_name(p) not in known]
+    normal = {batch_name(p): p.columns for p in before}
+    rest = [without(p, normal.get(batch_name(p), {})) for p in recent if batch_name(p) != name]
+    after = [p for p in rest if p.columns]
     places = places_of([batch_name(p) for p in before], [batch_name(p) for p in after] + [name])
     order = [i for i in np.argsort(places[1][:-1], kind='stable') if places[1][i] < places[1][-1]]
     there = np.array([*places[1][order], places[1][-1]])
     return Line(tuple(before), (*(after[i] for i in order), batch), (places[0], there), segment)
 
 
+def without(profile: Profile, columns: Collection[str]) -> Profile:
+    "A profile, some of whose columns are left out."
+    left = {name: one for name, one in profile.columns.items() if name not in columns}
+    return profile if len(left) == len(profile.columns) else replace(profile, columns=left)
+
+
 def timeline(
     line: Line,
-) -> list[Profile]:
-    "Every profile, in the order of time."
+) -> tuple[str, ...]:  # names
+    "Every batch once, in the order of time."
     order = np.argsort(np.concatenate(line.places), kind='stable')
-    return [(*line.reference, *line.later)[i] for i in order]
+    return tuple(dict.fromkeys(batch_name((*line.reference, *line.later)[i]) for i in order))
 
 # %% ../nbs/lib/222_comparison.ipynb #1f74ce3e
 def asked(
@@ -165,17 +162,26 @@ def moved(
 # %% ../nbs/lib/222_comparison.ipynb #366c5b99
 def course(
     evidence: Evidence,
-    profiles: Sequence[Profile | None],  # in the order of time; None: not known
-    reference: Sequence[int],  # which of them are the reference
+    batches: Sequence[str],  # in the order of time
 ) -> TrendLine | None:  # None: nothing to follow
-    "One figure of the column over all batches: the median, or the share of the value that changed most."
-    columns = [p.columns.get(evidence.name) if p else None for p in profiles]
-    shown = evidence.compared
-    if shown is None or not shown.picture.batch:
+    "One figure over all batches: the median, the share of what changed most, of a pair how it goes together."
+    line, shown = evidence.line, evidence.compared.picture if evidence.compared else Picture()
+    normal, later = (
+        {batch_name(p): p.columns[evidence.held] for p in side if evidence.held in p.columns}
+        for side in (line.reference, line.later)
+    )
+    columns = [{**later, **normal}.get(name) for name in batches]
+    reference = [i for i, name in enumerate(batches) if name in normal]
+    if shown.grid:
+        ranks = [association(one)[1] if one else math.nan for one in columns]
+        return trend_line(
+            'rank correlation', [None if math.isnan(one) else short(one) for one in ranks], reference
+        )
+    if not shown.batch:
         return None
-    if shown.picture.labels:
-        apart = [abs(a - b) for a, b in zip(shown.picture.reference, shown.picture.batch, strict=True)]
-        what = shown.picture.labels[int(np.argmax(apart))]
+    if shown.labels:
+        apart = [abs(a - b) for a, b in zip(shown.reference, shown.batch, strict=True)]
+        what = shown.labels[int(np.argmax(apart))]
         counts = [(c.frequent.get(what, 0), values_of(c)) if c else (0, 0) for c in columns]
         shares = [short(count / rows) if rows else None for count, rows in counts]
         return trend_line(what, shares, reference)
@@ -183,7 +189,7 @@ def course(
     values = [short(v) if v is not None and math.isfinite(v) else None for v in medians]
     return trend_line('median', values, reference)
 
-
+# %% ../nbs/lib/222_comparison.ipynb #366c5b9a
 def lasts(
     evidence: Evidence,
     tests: Sequence[Test],  # the surest first
@@ -195,8 +201,9 @@ def lasts(
             figures = along(evidence.variation, evidence.compared.later, test.batches)
             return onset_of(figures, names, test.p) if len(names) > 1 else None
         for figure in evidence.shares:
-            if test.change == figure.change() and len(figure.later) == len(evidence.line.later) > 1:
-                names = [batch_name(one) for one in evidence.line.later]
+            later = zip(evidence.line.later, evidence.line.places[1], strict=True)
+            names = [batch_name(one) for one, place in later if place in figure.places[1]]
+            if test.change == figure.change() and len(names) > 1:
                 before = figure.reference[:, 0].sum() / figure.reference[:, 1].sum()
                 sides = figure.later[:, 0] / figure.later[:, 1] - before
                 return onset_of(sides * np.sign(sides[-1] or 1.0), names, test.p)
@@ -231,7 +238,7 @@ def reason_of(evidence: Evidence, found: Sequence[Finding], rules: DriftRules) -
         return f'{evidence.rows} rows with a value, at least {least} are needed'
     return silence(evidence)
 
-
+# %% ../nbs/lib/222_comparison.ipynb #ac046610
 def judge(
     evidence: Evidence,
     tests: Sequence[Test],  # with corrected p-values
@@ -265,6 +272,24 @@ def judge(
         onset=lasts(evidence, told) if verdict in ('drift', 'watch') else None,
     )  # fmt: skip
 
+# %% ../nbs/lib/222_comparison.ipynb #613d9fe3
+def judge_all(
+    everything: Sequence[Evidence],  # of columns, pairs and segments
+    *,
+    prior: float,
+    rules: DriftRules,
+    importance: Mapping[str, float] = {},
+) -> list[ColumnDrift]:
+    "The verdict on each, their p-values corrected for the number of them all."
+    muted = [rules.ignored(e.name, e.line.segment) for e in everything]
+    answers = [(e, asked(e, prior=prior, rules=rules)) for e in everything]
+    tests = corrected(answers, muted=muted, importance=importance)
+    alpha = rules.false_alarms_per_batch
+    return [
+        replace(judge(e, found, alpha=alpha, muted=mute, rules=rules), importance=importance.get(e.name))
+        for e, found, mute in zip(everything, tests, muted, strict=True)
+    ]
+
 # %% ../nbs/lib/222_comparison.ipynb #b492cddc
 def doubtful(
     evidence: Sequence[Evidence],
@@ -274,15 +299,20 @@ def doubtful(
     alpha: float,
 ) -> tuple[Doubt, ...]:
     "Reference batches that differ from the others as a drifted batch does."
-    known = [e for e in evidence if len(e.scores) == len(reference) > CALIBRATED]
-    scores = [e.scores for e in known]
-    adjusted = holm([float(p) for one in outliers(scores, prior=prior) for p in one])
-    found = []
-    for place, name in enumerate(reference):
-        columns = [e.name for i, e in enumerate(known) if adjusted[i * len(reference) + place] <= alpha]
-        if columns:
-            found.append(Doubt(name, f'{listed(columns)} differ from all other reference batches'))
-    return tuple(found)
+    of = [(e, [batch_name(p) for p in e.line.reference if e.held in p.columns]) for e in evidence]
+    known = [(e, names) for e, names in of if len(e.scores) == len(names) > CALIBRATED]
+    chances = outliers([e.scores for e, _ in known], prior=prior)
+    adjusted = iter(holm([float(p) for one in chances for p in one]))
+    found = dict[str, list[str]]()
+    for e, names in known:
+        for name in names:
+            if next(adjusted) <= alpha:
+                found.setdefault(name, []).append(e.name)
+    return tuple(
+        Doubt(name, f'{listed(found[name])} differ from all other reference batches')
+        for name in reference
+        if name in found
+    )
 
 # %% ../nbs/lib/222_comparison.ipynb #bb5d5e19
 def columns_of(
@@ -329,6 +359,23 @@ def segment_lines(
         found.append(lined_up(batch, reference, later, name))
     return [one for one in found if one]
 
+# %% ../nbs/lib/222_comparison.ipynb #90404e4a
+def _surprise(one: ColumnDrift) -> tuple[bool, float, float, str]:
+    "What sorts the most surprising column to the front."
+    return not one.fact, one.p, -(one.distance or 0) / (one.usual or 1), one.column
+
+
+def _segments(
+    judged: Sequence[ColumnDrift], evidence: Sequence[Evidence], batches: Sequence[str]
+) -> tuple[SegmentDrift, ...]:
+    "What drifted or is to be watched in a part of the rows."
+    found = [
+        SegmentDrift(e.line.segment, e.line.batch.rows, replace(one, trend=course(e, batches)))
+        for one, e in zip(judged, evidence, strict=True)
+        if one.verdict in ('drift', 'watch')
+    ]
+    return tuple(sorted(found, key=lambda part: _surprise(part.column)))
+
 # %% ../nbs/lib/222_comparison.ipynb #78e40966
 def compare(
     batch: Profile,  # what just arrived
@@ -341,69 +388,25 @@ def compare(
     rules: DriftRules = UNCHANGED,
 ) -> Drift:  # raises UsageError when there is no reference
     "Compare a batch with its reference, column by column, from profiles alone."
-    alpha = rules.false_alarms_per_batch
     name, line = batch_name(batch), lined_up(batch, reference, recent)
     if line is None:
         raise UsageError(
             f'found no reference batch for {name or "the batch"}; expected at least one other batch '
             f'with a profile, and {CALIBRATED} to know what is normal'
         )
-    names = tuple(map(batch_name, line.reference))
     evidence = [*columns_of(line), *predicted(name, predictions)]
     inside = [one for part in segment_lines(line) for one in columns_of(part)]
-    everything = [*evidence, *inside]
-    prior = score_spread(everything)
+    prior = score_spread([*evidence, *inside])
     rules = replace(rules, ignore=(*rules.ignore, *ignore))
-    muted = [rules.ignored(e.name, e.line.segment) for e in everything]
-    answers = [(e, asked(e, prior=prior, rules=rules)) for e in everything]
-    tests = corrected(answers, muted=muted, importance=importance)
-    judged = [
-        replace(judge(e, found, alpha=alpha, muted=mute, rules=rules), importance=importance.get(e.name))
-        for e, found, mute in zip(everything, tests, muted, strict=True)
-    ]
-    cut = len(evidence)
+    judged = judge_all([*evidence, *inside], prior=prior, rules=rules, importance=importance)
+    names, batches = tuple(map(batch_name, line.reference)), timeline(line)
+    columns = [replace(one, trend=course(e, batches)) for one, e in zip(judged, evidence, strict=False)]
+    alpha = rules.false_alarms_per_batch
     drift = Drift(
-        name, batch.rows, names, alpha, len(names) >= CALIBRATED,
-        _ordered(_with_courses(judged[:cut], evidence, line)),
-        batches=tuple(map(batch_name, timeline(line))), segments=_segments(judged[cut:], inside),
+        name, batch.rows, names, alpha, len(names) >= CALIBRATED, tuple(sorted(columns, key=_surprise)),
+        batches=batches, segments=_segments(judged[len(evidence) :], inside, batches),
+        parts=tuple(dict.fromkeys(e.line.segment for e in inside)),
         doubts=doubtful(evidence, names, prior=prior, alpha=alpha),
     )  # fmt: skip
     scores = {e.name: e.scores for e in evidence}
     return replace(drift, events=grouped([one for one in drift.columns if one.drifted], scores))
-
-
-def _with_courses(
-    judged: Sequence[ColumnDrift], evidence: Sequence[Evidence], line: Line
-) -> list[ColumnDrift]:
-    "With the figure of each column over the batches."
-    profiles: list[Profile | None] = [*timeline(line)]
-    places = [i for i, p in enumerate(profiles) if any(p is one for one in line.reference)]
-    names, found = [batch_name(p) for p in timeline(line)], []
-    for one, e in zip(judged, evidence, strict=True):
-        if e.line is line:
-            found.append(replace(one, trend=course(e, profiles, places)))
-            continue
-        known = {batch_name(p): p for p in (*e.line.reference, *e.line.later)}  # predictions
-        normal = [i for i, name in enumerate(names) if name in known and i < len(names) - 1]
-        found.append(replace(one, trend=course(e, [known.get(name) for name in names], normal)))
-    return found
-
-
-def _ordered(columns: Sequence[ColumnDrift]) -> tuple[ColumnDrift, ...]:
-    "The most surprising first."
-    return tuple(
-        sorted(
-            columns,
-            key=lambda one: (not one.fact, one.p, -(one.distance or 0) / (one.usual or 1), one.column),
-        )
-    )
-
-
-def _segments(judged: Sequence[ColumnDrift], evidence: Sequence[Evidence]) -> tuple[SegmentDrift, ...]:
-    "What drifted or is to be watched in a part of the rows."
-    found = {
-        id(one): SegmentDrift(e.line.segment, e.line.batch.rows, one)
-        for one, e in zip(judged, evidence, strict=True)
-        if one.verdict in ('drift', 'watch')
-    }
-    return tuple(found[id(one)] for one in _ordered([one for one in judged if id(one) in found]))

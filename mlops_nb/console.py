@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from mlops_nb.store import Store
 
 # %% auto #0
-__all__ = ['AsJson', 'Why', 'PASSED_ON', 'Rows', 'application', 'shown', 'print_table', 'show', 'opened', 'joined']
+__all__ = ['AsJson', 'Why', 'PASSED_ON', 'Rows', 'application', 'shown', 'print_table', 'show', 'opened', 'joined', 'status',
+           'bar']
 
 # %% ../nbs/lib/700_console.ipynb #bacf32f2
 def application(text: str) -> typer.Typer:
@@ -98,3 +100,16 @@ def joined(row: Mapping[Any, Any], prefix: str) -> str:
     "What there is under names that start with a prefix: 'month=6 depth=4'."
     there = {name: text for name, value in row.items() if name.startswith(prefix) and (text := shown(value))}
     return ' '.join(f'{name.removeprefix(prefix)}={text}' for name, text in there.items())
+
+# %% ../nbs/lib/700_console.ipynb #377084d7
+def status(text: str) -> None:
+    "One line that is replaced by the next, on a terminal only."
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns
+        print(f'\r\x1b[K{text[: width - 1]}', end='', file=sys.stderr, flush=True)
+
+
+def bar(done: int, total: int, text: str) -> str:
+    "How many of how many are done, and what is being done."
+    full = 20 * done // total
+    return f'{"█" * full}{"░" * (20 - full)} {done} of {total}: {text}'

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from .arrays import from_values, moment, scalar
 from .core import ContractError, NotFoundError, UsageError, choices, now, suggest
 from mlops_nb.kinds import (
     TYPES as TYPES,  # also part of this module's interface
@@ -141,6 +142,11 @@ class Contract:
     def names(self) -> tuple[str, ...]:
         "The columns' names, in order."
         return tuple(column.name for column in self.columns)
+
+    @property
+    def personal(self) -> tuple[str, ...]:
+        "Those whose values say something about a person."
+        return tuple(column.name for column in self.columns if column.personal)
 
     def _repr_html_(self) -> str:
         return _html(self)
@@ -396,12 +402,12 @@ def _rules(column: Column, values: pa.ChunkedArray) -> Iterator[tuple[pa.Chunked
         yield values.is_null(), 'missing values', 'a value in each row'
     if column.minimum is not None:
         least = shown(column.minimum)
-        yield pc.less(values, pa.scalar(column.minimum, wanted)), f'values below {least}', f'at least {least}'
+        yield pc.less(values, scalar(column.minimum, wanted)), f'values below {least}', f'at least {least}'
     if column.maximum is not None:
         most = shown(column.maximum)
-        yield pc.greater(values, pa.scalar(column.maximum, wanted)), f'values above {most}', f'at most {most}'
+        yield pc.greater(values, scalar(column.maximum, wanted)), f'values above {most}', f'at most {most}'
     if column.allowed:
-        known = pc.is_in(values, value_set=pa.array(column.allowed, wanted))
+        known = pc.is_in(values, value_set=from_values(column.allowed, wanted))
         expected = f'one of {", ".join(map(shown, column.allowed[:20]))}{", …" * (len(column.allowed) > 20)}'
         yield pc.and_not(values.is_valid(), known), 'values that are not allowed', expected
     if column.unique and (twice := again([values])) is not None:
@@ -448,7 +454,7 @@ def _as_a_whole(
     if contract.maximum_rows is not None and rows > contract.maximum_rows:
         yield Violation('the batch', f'{rows:,} rows', f'at most {contract.maximum_rows:,}', 0)
     limit = age(contract.freshness)
-    newest = pc.max(times).as_py() if times is not None else None
+    newest = moment(pc.max(times)) if times is not None else None
     if limit is None or newest is None:
         return
     if newest < (at - limit if isinstance(newest, datetime) else (at - limit).date()):

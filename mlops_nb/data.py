@@ -6,11 +6,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,23 +17,22 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from . import selection
+from .arrays import moment
 from .artifact import to_parquet
-from .contract import Contract, as_table, enforce, parse_contract, to_toml
+from .contract import Contract, as_table, enforce, to_toml
 from mlops_nb.core import (
     ConflictError,
     ContractError,
     CorruptError,
     NotFoundError,
-    StoreError,
     UsageError,
-    choices,
     now,
 )
 from .files import GoneError
 from .lineage import link
 from .quarantine import guarded
-from .store import Store, bad_batch, dataset_part, dataset_version, name_file
-from .stream import ahead
+from .reading import contract_of, load, read
+from .store import Store, dataset_part, dataset_version, name_file
 from mlops_nb.version import (
     MAIN,
     Part,
@@ -54,12 +52,11 @@ from mlops_nb.version import (
 if TYPE_CHECKING:
     import pandas as pd
 
-_all_ = ['MAIN', 'Part', 'Version', 'check_name', 'find', 'tag', 'versions']
+_all_ = ['MAIN', 'Part', 'Version', 'check_name', 'contract_of', 'find', 'load', 'read', 'tag', 'versions']
 
 # %% auto #0
-__all__ = ['Names', 'check_rows', 'Draft', 'draft_of', 'write', 'contract_of', 'commit', 'rows_of', 'read_parts', 'read',
-           'Dataset', 'bad_batches', 'load', 'Changes', 'compare', 'changes', 'MAIN', 'Part', 'Version', 'check_name',
-           'find', 'tag', 'versions']
+__all__ = ['check_rows', 'Draft', 'draft_of', 'write', 'contract_in_force', 'commit', 'Changes', 'compare', 'changes', 'MAIN',
+           'Part', 'Version', 'check_name', 'contract_of', 'find', 'load', 'read', 'tag', 'versions']
 
 # %% ../nbs/lib/210_data.ipynb #a1917e94
 def check_rows(data: pa.Table | pd.DataFrame, dataset: str, contract: Contract | None) -> pa.Table:
@@ -133,11 +130,12 @@ class Draft:
 
 def draft_of(store: Store, rows: pa.Table, *, dataset: str, batch: str, contract: Contract | None) -> Draft:
     "Put the files of a batch into the store: its rows, its contract."
-    times = {'min': None, 'max': None}
+    first = last = None
     if contract is not None and contract.event_time:
-        times = pc.min_max(rows[contract.event_time]).as_py()
+        ends = pc.min_max(rows[contract.event_time])
+        first, last = moment(ends['min']), moment(ends['max'])
     data, rules = to_parquet(rows), to_toml(contract).encode() if contract is not None else None
-    part = Part(store.put(data), batch, len(rows), times['min'], times['max'])
+    part = Part(store.put(data), batch, len(rows), first, last)
     sizes = {part.digest: ('part', len(data))}
     if rules is not None:
         sizes[digest := store.put(rules)] = ('contract', len(rules))
@@ -187,6 +185,25 @@ def _name_files(store: Store, connection: sa.Connection, draft: Draft) -> None:
     selection.keep_statistics(connection, draft.part.digest, draft.statistics)
 
 
+def _placed(
+    store: Store, connection: sa.Connection, drafts: Sequence[Draft], there: Mapping[str, list[Part]]
+) -> list[Part]:
+    "The parts of drafts, their files named, each where its batch stood."
+    places = {name: old[0].position for name, old in there.items() if old}
+    for draft in drafts:
+        _name_files(store, connection, draft)
+    parts = [draft.part for draft in drafts]
+    return [replace(p, position=places[p.batch]) if p.batch in places else p for p in parts]
+
+
+def _told(about: Version, begun: Sequence[Part]) -> dict[str, Any]:
+    "What the audit chain says about a commit."
+    said = {'batch': about.batch, 'rows': begun[0].rows, 'part': begun[0].digest}
+    if len(begun) > 1:
+        said = {'batches': {part.batch: {'rows': part.rows, 'part': part.digest} for part in begun}}
+    return {**said, 'contract': about.contract, 'run': about.run, 'message': about.message}
+
+
 def _check_expected(before: Version | None, expected: str | None, branch: str) -> None:
     "Refuse when another version came meanwhile; raises ConflictError."
     if expected is not None and expected != str(before):
@@ -205,6 +222,7 @@ def write(
     widen: bool = False,
     expected: str | None = None,  # the head that must be there still
     numbered: bool = False,  # they are all there is of `about.batch`: what was numbered so before gives way
+    beside: Callable[[sa.Connection, Version], None] | None = None,  # writes in the same transaction
 ) -> Version:  # raises ContractError, ConflictError, StoreError
     "The version with these batches in it: the one that has them already, or a new one."
     with store.begin() as connection:
@@ -221,36 +239,31 @@ def write(
             rows = before.rows - sum(part.rows for part in ended) if before else 0
             if before and rows:
                 _check_fit(before, about, contract, widen=widen)
-            begun = []
-            for draft in drafts:
-                _name_files(store, connection, draft)
-                old = there[draft.part.batch]
-                begun.append(replace(draft.part, position=old[0].position) if old else draft.part)
+            begun = _placed(store, connection, drafts, there)
             details = _told(about, begun)
             about = replace(about, rows=rows + sum(part.rows for part in begun))
             version = advance(connection, about, before, ended=ended, begun=begun, details=details)
             version = stored(store, version)
         if about.run:
             link(connection, f'run:{about.run}', f'dataset:{version}', 'produced')
+        if beside is not None:
+            beside(connection, version)
     return version
 
-
-def _told(about: Version, begun: Sequence[Part]) -> dict[str, Any]:
-    "What the audit chain says about a commit."
-    said = {'batch': about.batch, 'rows': begun[0].rows, 'part': begun[0].digest}
-    if len(begun) > 1:
-        said = {'batches': {part.batch: {'rows': part.rows, 'part': part.digest} for part in begun}}
-    return {**said, 'contract': about.contract, 'run': about.run, 'message': about.message}
-
 # %% ../nbs/lib/210_data.ipynb #716e9be6
-def contract_of(
+def contract_in_force(
     store: Store,
-    version: Version,
+    dataset: str,
+    *,
+    branch: str = MAIN,
+    given: Contract | None = None,
 ) -> Contract | None:  # None: it has none; raises StoreError, CorruptError
-    "The contract that a version's newest batch kept."
-    if version.contract is None:
-        return None
-    return parse_contract(store.get(version.contract).decode(), where=f'the contract of {version}')
+    "The contract that the next batch shall keep: the given one, else that of the newest version."
+    if given is not None:
+        return given
+    with store.read() as connection:
+        before = head(store, connection, dataset, branch)
+    return None if before is None else contract_of(store, before)
 
 # %% ../nbs/lib/210_data.ipynb #3d55b819
 def commit(
@@ -270,10 +283,7 @@ def commit(
 ) -> Version:  # raises UsageError, ContractError, ConflictError, StoreError
     "Commit a batch: a new version of the dataset, or the one that brought the same rows before."
     check_name(dataset, 'dataset'), check_name(batch, 'batch')
-    with store.read() as connection:
-        before = head(store, connection, dataset, branch)
-    if contract is None and before is not None:
-        contract = contract_of(store, before)
+    contract = contract_in_force(store, dataset, branch=branch, given=contract)
     about = {'batch': batch, 'contract': contract, 'run': run, 'message': message, 'branch': branch}
     with guarded(store, dataset, data, **about) if hold else nullcontext():  # type: ignore[arg-type]
         rows = check_rows(data, dataset, contract)
@@ -286,214 +296,6 @@ def commit(
         with suppress(GoneError):  # another version had the same rows, and somebody was erased from it
             return written()
         return written()  # so they are kept once more
-
-# %% ../nbs/lib/210_data.ipynb #37ed48a6
-def _as_declared(
-    rows: pa.Table,
-    types: Mapping[str, pa.DataType | None],  # None: as it is
-) -> pa.Table:  # raises pyarrow's ArrowInvalid
-    "The columns in their declared types, what is lacking as missing values."
-    if [*zip(rows.column_names, rows.schema.types, strict=True)] == [*types.items()]:
-        return rows
-    there = set(rows.column_names)
-    columns = {
-        name: rows[name].cast(kind or rows[name].type)
-        if name in there
-        else pa.nulls(len(rows), kind or pa.null())
-        for name, kind in types.items()
-    }
-    return pa.table(columns)
-
-# %% ../nbs/lib/210_data.ipynb #7c8f3361
-def rows_of(
-    data: bytes,  # of a file in the store
-    part: Part,
-    *,
-    columns: Iterable[str] | None = None,  # None: all
-    threads: bool = True,  # whether its columns are decoded side by side
-) -> pa.Table:
-    "The rows of a part, of which the file may hold others too."
-    file, start, groups = pq.ParquetFile(pa.BufferReader(data)), 0, []
-    wanted = None if columns is None else [name for name in columns if name in file.schema_arrow.names]
-    for i in range(file.num_row_groups):
-        size = file.metadata.row_group(i).num_rows
-        if start < part.start + part.rows and start + size > part.start:
-            groups.append((i, start))
-        start += size
-    rows = file.read_row_groups([i for i, _ in groups], columns=wanted, use_threads=threads)
-    return rows.slice(part.start - groups[0][1], part.rows) if groups else rows
-
-
-def _read_part(
-    store: Store,
-    version: Version,
-    part: Part,
-    *,
-    types: Mapping[str, pa.DataType | None],
-    threads: bool = True,
-) -> pa.Table:  # raises CorruptError, StoreError, ContractError
-    "Some columns of a part, its bytes checked."
-    try:
-        rows = rows_of(store.get(part.place), part, columns=types, threads=threads)
-        return _as_declared(rows, types)
-    except (CorruptError, StoreError) as e:
-        raise type(e)(f'{version}, batch {part.batch}: {e}') from e
-    except pa.ArrowInvalid as e:
-        raise ContractError(
-            f'{version}, batch {part.batch}: found rows that cannot be read as the contract now says; '
-            'expected types that they fit. Commit the batch again under it'
-        ) from e
-
-# %% ../nbs/lib/210_data.ipynb #d7e96b00
-Names: TypeAlias = Iterable[str] | None
-
-
-def _chosen(asked: Names, names: Sequence[str], what: str) -> list[str]:
-    "The names that were asked for; raises UsageError, NotFoundError."
-    asked = [asked] if isinstance(asked, str) else list(names if asked is None else asked)
-    if not asked:
-        raise UsageError(f'found no {what}; expected at least one of {", ".join(names)}')
-    for name in asked:
-        if name not in names:
-            raise NotFoundError(f'found no {what} {name!r}; {choices(name, names)}')
-    return asked
-
-# %% ../nbs/lib/210_data.ipynb #23763795
-def _types(store: Store, version: Version, names: Iterable[str]) -> dict[str, pa.DataType | None]:
-    "The types in which a version's columns are read."
-    contract = contract_of(store, version)
-    if contract is not None:
-        return {name: contract.schema.field(name).type for name in names}
-    return {name: selection.arrow_type(version.columns[name]) for name in names}
-
-
-def _needed(store: Store, parts: Sequence[Part], wanted: Any) -> list[Part]:
-    "The parts in which a row can fit the conditions."
-    if not wanted:
-        return list(parts)
-    with store.read() as connection:
-        known = selection.read_statistics(connection, [part.digest for part in parts])
-    return [part for part in parts if selection.may_hold(known.get(part.digest, {}), wanted)]
-
-
-def read_parts(
-    store: Store,
-    version: Version,
-    *,
-    columns: Names = None,  # None: all
-    batches: Names = None,  # None: all
-    where: selection.Conditions = (),  # parts in which no row can fit them are left out
-    threads: int = 1,  # how many parts are read at once
-) -> Iterator[tuple[Part, pa.Table]]:  # raises UsageError, NotFoundError, CorruptError, StoreError
-    "The parts of a version and all their rows, one after the other, in its order."
-    names = _chosen(columns, list(version.columns), 'column')
-    parts: Sequence[Part] = version.parts
-    if batches is not None:
-        chosen = set(_chosen(batches, version.batches, 'batch'))
-        parts = [part for part in parts if part.batch in chosen]
-    types = _types(store, version, names)
-    parts = _needed(store, parts, selection.conditions(where, version.columns))
-    if min(threads, len(parts)) < 2:
-        yield from ((part, _read_part(store, version, part, types=types)) for part in parts)
-    else:
-        get = partial(_read_part, store, version, types=types, threads=False)
-        yield from zip(parts, ahead(get, parts, threads=threads), strict=True)
-
-# %% ../nbs/lib/210_data.ipynb #dad331e3
-def read(
-    store: Store,
-    version: Version,
-    *,
-    columns: Names = None,  # None: all
-    batches: Names = None,  # None: all
-    where: selection.Conditions = (),  # such as [('carrier', '==', 'AA'), ('time_hour', '>=', '2013-07-04')]
-    threads: int = 1,  # how many parts are read at once
-) -> Iterator[tuple[str, pa.Table]]:  # raises UsageError, NotFoundError, CorruptError, StoreError
-    "The batches of a version and their rows, one after the other, in its order."
-    names, wanted = (
-        _chosen(columns, list(version.columns), 'column'),
-        selection.conditions(where, version.columns),
-    )
-    needed = dict.fromkeys([*names, *(column for column, _, _ in wanted)])
-    chosen: dict[str, Any] = {'columns': needed, 'batches': batches, 'where': where, 'threads': threads}
-    for part, rows in read_parts(store, version, **chosen):
-        yield part.batch, (rows.filter(selection.expression(wanted)) if wanted else rows).select(names)
-
-# %% ../nbs/lib/210_data.ipynb #f273c5af
-@dataclass(frozen=True, repr=False)
-class Dataset:
-    "A version of a dataset, read when asked."
-
-    store: Store
-    info: Version
-    bad: frozenset[str] = frozenset()  # batches that a person marked as bad data; to be had by name only
-
-    @property
-    def version(self) -> int:
-        "The version's number."
-        return self.info.version
-
-    @property
-    def batches(self) -> tuple[str, ...]:
-        "The batches it holds, without those that are marked as bad data."
-        return tuple(batch for batch in self.info.batches if batch not in self.bad)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        "The names of its columns."
-        return tuple(self.info.columns)
-
-    def __len__(self) -> int:
-        return sum(part.rows for part in self.info.parts if part.batch not in self.bad)
-
-    def __repr__(self) -> str:
-        batches = f'{len(self.batches)} batch{"es" * (len(self.batches) != 1)}'
-        return f'{self.info}: {len(self):,} rows × {len(self.columns)} columns in {batches}'
-
-    def _repr_html_(self) -> str:
-        return self.info._repr_html_()
-
-    def arrow(
-        self, columns: Names = None, batches: Names = None, where: selection.Conditions = ()
-    ) -> pa.Table:
-        "Its rows as an Arrow table; all columns and batches, or these, or the rows that fit conditions."
-        wanted = self.batches if batches is None else batches
-        chosen: dict[str, Any] = {'columns': columns, 'batches': wanted, 'where': where}
-        threads = self.store.place.at_once
-        found = [rows for _, rows in read(self.store, self.info, **chosen, threads=threads)]
-        if not found:  # no part can hold such a row
-            names = _chosen(columns, list(self.info.columns), 'column')
-            found = [_as_declared(pa.table({}), _types(self.store, self.info, names))]
-        return pa.concat_tables(found)
-
-    def pandas(
-        self, columns: Names = None, batches: Names = None, where: selection.Conditions = ()
-    ) -> pd.DataFrame:
-        "Its rows as a pandas frame; all columns and batches, or these, or the rows that fit conditions."
-        return self.arrow(columns, batches, where).to_pandas()  # type: ignore[no-any-return]
-
-# %% ../nbs/lib/210_data.ipynb #bad0ba7d
-def bad_batches(store: Store, dataset: str) -> frozenset[str]:
-    "The batches of a dataset that a person marked as bad data."
-    with store.read() as connection:
-        return frozenset(
-            connection.scalars(sa.select(bad_batch.c.batch).where(bad_batch.c.dataset == dataset))
-        )
-
-# %% ../nbs/lib/210_data.ipynb #9c044cfc
-def load(
-    store: Store,
-    spec: str,  # 'flights@3', 'flights@latest', 'flights@TAG', 'flights@BRANCH', 'flights@2013-11-05'
-    *,
-    run: str = '',  # flow and run, such as 'TrainFlow/12', which is linked to the version; '' by hand
-) -> Dataset:  # raises UsageError, NotFoundError
-    "A version of a dataset; no rows are read yet."
-    version = find(store, spec)
-    if run:
-        with store.begin() as connection:
-            link(connection, f'run:{run}', f'dataset:{version}', 'used')
-    bad = bad_batches(store, version.dataset) if not spec.partition('@')[2].isdigit() else frozenset[str]()
-    return Dataset(store, version, bad)
 
 # %% ../nbs/lib/210_data.ipynb #2202e83e
 @dataclass(frozen=True, repr=False)

@@ -5,6 +5,7 @@
 # %% ../nbs/lib/455_decision.ipynb #275a229a
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['ACTIONS', 'LONGEST', 'ARROWS', 'SETTLES', 'STATES', 'Action', 'Decision', 'read_decisions', 'decisions',
-           'check_about', 'parts_of', 'cause_of', 'part_of', 'check_until', 'check_decision', 'batches_of',
-           'refuse_unseen', 'decide', 'in_force', 'standing', 'muted', 'accepted', 'Brief', 'Case', 'state_of', 'group',
-           'cases', 'refuse_open']
+           'check_about', 'parts_of', 'cause_of', 'covers', 'part_of', 'check_until', 'check_decision', 'batches_of',
+           'refuse_unseen', 'decide', 'marked', 'in_force', 'standing', 'muted', 'accepted', 'Brief', 'Case',
+           'state_of', 'group', 'cases', 'refuse_open']
 
 # %% ../nbs/lib/455_decision.ipynb #65f76f26
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ ACTIONS: Final[Mapping[str, Action]] = {
     'investigate': Action('Investigate', 'Find the cause first, in a notebook that is prepared.', 'either'),
     'retrain': Action('Retrain', 'Train a new version on the latest batches.', is_act=True),
     'rollback': Action('Roll back', 'The version before serves again.', is_act=True),
-    'bad-data': Action('Bad data', 'Not drift: the batch is marked, and nothing trains on it.'),
+    'bad-data': Action('Bad data', 'Not drift: nothing trains on the batch until it is mended.'),
     'reopen': Action('Reopen', 'Take back what was decided: the report is open again.', 'either'),
 }
 LONGEST = timedelta(days=366)  # that something is muted or watched
@@ -83,6 +84,15 @@ class Decision:
     def when(self) -> str:
         "The time, in the zone of who reads it."
         return self.at.astimezone().isoformat(sep=' ', timespec='minutes')
+
+    @property
+    def mending(self) -> tuple[str, ...]:
+        "The commands that mend a batch of bad data and take its mark away; none of another decision."
+        if self.action != 'bad-data':
+            return ()
+        commit = 'mlops-nb', 'data', 'commit', self.dataset, 'FILE', '--batch', self.batch
+        reopen = 'mlops-nb', 'review', 'reopen', self.model, self.batch
+        return shlex.join(commit), f'{shlex.join(reopen)} --why mended --after {self.id}'
 
     def __str__(self) -> str:
         of = f' {", ".join(self.about)}' if self.about else ''
@@ -160,13 +170,15 @@ ARROWS: Final = {'up': ' ↑', 'down': ' ↓', '': ''}
 def cause_of(drift: Drift) -> tuple[str, ...]:
     "What raised the alarm, and which way it went: columns, columns in a segment, figures of the model."
     whole = [f'{one.column}{ARROWS[one.direction]}' for one in drift.columns if one.drifted]
-    inside = [
-        f'{one.column.column} in {one.segment}{ARROWS[one.column.direction]}'
-        for one in drift.segments
-        if one.column.drifted
-    ]
+    inside = [f'{one.column.column} in {one.segment}{ARROWS[one.column.direction]}' for one in drift.inside]
     worse = [f'{one.metric} (of the model)' for one in drift.performance if one.alarm]
     return (*whole, *inside, *worse)
+
+
+def covers(whole: str, cause: str) -> bool:
+    "Whether a cause is another one, or the same change in a segment."
+    name = part_of(whole)
+    return cause == whole or (cause.startswith(f'{name} in ') and cause.endswith(whole[len(name) :]))
 
 
 def part_of(cause: str) -> str:
@@ -297,6 +309,18 @@ def decide(
         refuse_unseen(last, after)
         note_settings(connection, settings)
         return _write(connection, report, values, settings)
+
+# %% ../nbs/lib/455_decision.ipynb #31a50840
+def marked(
+    store: Store,
+    dataset: str = '',  # '': of all
+) -> tuple[Decision, ...]:  # one for each batch
+    "The decisions by which batches are marked as bad data."
+    with store.read() as connection:
+        reports = connection.scalars(sa.select(bad_batch.c.report)).all()
+        found = read_decisions(connection, decision.c.report.in_(reports), decision.c.action == 'bad-data')
+    latest = {(one.dataset, one.batch): one for one in reversed(found)}
+    return tuple(one for one in latest.values() if dataset in ('', one.dataset))
 
 # %% ../nbs/lib/455_decision.ipynb #0475ce2b
 def in_force(
@@ -459,7 +483,8 @@ def group(
     groups: list[list[Brief]] = []
     last: Brief | None = None
     for one in reports:
-        goes_on = last and last.cause and set(one.cause) <= set(groups[-1][0].cause)
+        known = groups[-1][0].cause if last and last.cause else ()
+        goes_on = all(any(covers(whole, part) for whole in known) for part in one.cause)
         if one.cause and goes_on and not _settled(groups[-1], held, one.place, places):
             groups[-1].append(one)
         elif one.cause:

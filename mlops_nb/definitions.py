@@ -61,7 +61,7 @@ def _marked(source: str) -> Iterator[ast.FunctionDef]:
             if 'feature' in names:
                 yield node
 
-
+# %% ../nbs/lib/268_definitions.ipynb #8072493e
 def definitions(
     root: Path,  # of the project
     words: str = '',  # all of which must stand in it; '': every definition

@@ -8,7 +8,7 @@ from __future__ import annotations
 import html
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,8 +22,11 @@ import pyarrow.parquet as pq
 
 from .artifact import to_parquet
 from .core import NotFoundError, UsageError, choices
-from .data import Changes, compare, contract_of, read_parts, rows_of
+from .data import Changes, compare, contract_of
+from .features_sql import quoted, text
+from .page import markup, render
 from .profile import Profile, merge, profile_table
+from .reading import read_parts, rows_of
 from .store import Store
 from .stream import ahead
 from .version import Part, Version, find
@@ -90,7 +93,7 @@ def _files(store: Store, parts: Iterable[Part]) -> Iterator[list[Path]]:
                 paths[-1].write_bytes(to_parquet(rows_of(store.get(part.place), part)))
         yield paths
 
-# %% ../nbs/lib/248_diff.ipynb #21790c49
+# %% ../nbs/lib/248_diff.ipynb #90872274
 def _pairs(
     old: Sequence[Part], new: Sequence[Part]
 ) -> tuple[list[tuple[Part, Part]], tuple[list[Part], list[Part]]]:
@@ -102,7 +105,7 @@ def _pairs(
     rest = [[part for part in parts if part.batch not in names] for parts in (old, new)]
     return pairs, (rest[0], rest[1])
 
-
+# %% ../nbs/lib/248_diff.ipynb #21790c49
 def _differ(one: pa.ChunkedArray, other: pa.ChunkedArray) -> pa.ChunkedArray:
     "Where two columns differ; a missing value equals a missing value."
     found = pc.fill_null(pc.not_equal(one, other), False)
@@ -118,7 +121,7 @@ def _is_key(rows: pa.Table, key: Sequence[str]) -> bool:
         return True  # they ascend
     return len(rows.group_by(list(key)).aggregate([])) == len(rows)
 
-
+# %% ../nbs/lib/248_diff.ipynb #528a80c8
 def _rows_that_differ(
     store: Store, pair: tuple[Part, Part], *, key: Sequence[str], columns: Sequence[str]
 ) -> tuple[pa.Table, pa.Table] | None:  # None: their keys are not in the same order, or most rows differ
@@ -169,17 +172,13 @@ def _sides(
         yield paths
 
 # %% ../nbs/lib/248_diff.ipynb #20820eac
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
 def _side(paths: Sequence[Path], columns: Sequence[str]) -> str:
     "The rows of one side in SQL: its columns as c0, c1 …, and 1 as `there`."
     known = {name for path in paths for name in pq.read_schema(path).names}
-    names = [f'{_quoted(name) if name in known else "NULL"} AS c{i}' for i, name in enumerate(columns)]
+    names = [f'{quoted(name) if name in known else "NULL"} AS c{i}' for i, name in enumerate(columns)]
     if not paths:
         return f'SELECT {", ".join(names)}, NULL AS there WHERE false'
-    files = ', '.join("'" + str(path).replace("'", "''") + "'" for path in paths)
+    files = ', '.join(map(text, paths))
     return f'SELECT {", ".join(names)}, 1 AS there FROM read_parquet([{files}], union_by_name = true)'
 
 
@@ -282,13 +281,23 @@ class Diff:
         return differing(self.changes.before, self.changes.after)
 
     def _repr_html_(self) -> str:
-        return _page(self)
+        return render('fragment.html', body=markup(f'<h1>{html.escape(self.title)}</h1>{_told(self)}'))
+
+    @property
+    def title(self) -> str:
+        "What is compared."
+        return f'{self.changes.before} → {self.changes.after}'
+
+    @property
+    def html(self) -> str:
+        "A page of its own."
+        return render('plain.html', title=self.title, body=markup(_told(self)))
 
 # %% ../nbs/lib/248_diff.ipynb #8a94f9f6
 def _profile(store: Store, version: Version, parts: Sequence[Part]) -> Profile | None:
     "The profile of some parts of a version."
     contract = contract_of(store, version)
-    personal = [column.name for column in contract.columns if column.personal] if contract else []
+    personal = contract.personal if contract else ()
     wanted = {(part.batch, part.digest) for part in parts}
     key, batches = store.settings.profile_key.encode(), {part.batch for part in parts}
     about = {'dataset': version.dataset, 'batch': str(version)}
@@ -301,7 +310,7 @@ def _profile(store: Store, version: Version, parts: Sequence[Part]) -> Profile |
 
 
 def _examples(
-    connection: duckdb.DuckDBPyConnection, columns: Sequence[str], keys: int, personal: set[str]
+    connection: duckdb.DuckDBPyConnection, columns: Sequence[str], keys: int, personal: Collection[str]
 ) -> pa.Table:
     "Some of the rows of each kind, with nothing of a person in them."
     by = ', '.join(f'k{i}' for i in range(keys))
@@ -329,7 +338,7 @@ def diff(
     old, new = find(store, before), find(store, after)
     key = _key(store, old, new, key)
     contract, parts, columns = contract_of(store, new), differing(old, new), _common(old, new, key)
-    personal = {column.name for column in contract.columns if column.personal} if contract else set()
+    personal = contract.personal if contract else ()
     distinct = [f'count(*) FILTER (b{i} IS DISTINCT FROM a{i})' for i in range(len(key), len(columns))]
     with _compared(store, old, new, key, whole=False) as connection:
         counts = dict(connection.execute('SELECT change, count(*) FROM hits GROUP BY 1').fetchall())
@@ -367,18 +376,6 @@ def differing_rows(
             yield batch.rename_columns(names)
 
 # %% ../nbs/lib/248_diff.ipynb #283446d8
-_STYLE: Final = (
-    '<style>.mlops-diff{font-family:system-ui,sans-serif;max-width:64rem;line-height:1.4}'
-    '.mlops-diff table{border-collapse:collapse;margin:.4rem 0 1rem}'
-    '.mlops-diff th,.mlops-diff td{padding:.15rem .6rem;text-align:left;border-bottom:1px solid #8884;'
-    'vertical-align:top;font-variant-numeric:tabular-nums;white-space:nowrap}'
-    '.mlops-diff td.n{text-align:right}'
-    '.mlops-diff del{color:#d55e00}.mlops-diff ins{color:#0072b2;text-decoration:none}'
-    '.mlops-diff .scroll{overflow-x:auto}.mlops-diff .more{opacity:.7}'
-    '@media(prefers-color-scheme:dark){.mlops-diff ins{color:#56b4e9}.mlops-diff del{color:#e69f00}}</style>'
-)
-
-
 def _cell(row: Mapping[str, Any], name: str) -> str:
     "A column of an example: as it is, or before and after."
     if name in row:
@@ -399,28 +396,30 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     "A table of cells that are HTML already."
     top = ''.join(f'<th>{html.escape(name)}</th>' for name in head)
     body = ''.join(f'<tr>{"".join(cells)}</tr>' for cells in rows)
-    return f'<div class="scroll"><table><tr>{top}</tr>{body}</table></div>'
+    table = f'<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div class="mnb-wide mnb-prose">{table}</div>'
 
 
-def _page(diff: Diff) -> str:
+def _told(diff: Diff) -> str:
     "A diff as HTML: the answer, what changed how often, examples, and the profiles side by side."
     changes, examples = diff.changes, diff.examples.to_pylist()
     counts = f'{diff.added:,} rows added, {diff.removed:,} removed, {diff.changed:,} changed'
-    plain = [f'{changes.before} → {changes.after}: {counts}']
+    plain = [counts]
     batches = {'added': changes.added, 'removed': changes.removed, 'replaced': changes.replaced}
     plain += [
         f'batches {what}: {", ".join(names[:12])}{" …" * (len(names) > 12)}'
         for what, names in batches.items()
         if names
     ]
-    told = [
-        f'<h3>{html.escape(plain[0])}</h3>',
-        *(f'<p>{html.escape(line)}</p>' for line in (*plain[1:], *changes.columns)),
-    ]
+    told = [f'<p>{html.escape(line)}</p>' for line in (*plain, *changes.columns)]
     if diff.columns:
         share = {name: count / diff.changed for name, count in diff.columns.items()}
         cells = (
-            [f'<td>{html.escape(n)}</td>', f'<td class="n">{c:,}</td>', f'<td class="n">{share[n]:.0%}</td>']
+            [
+                f'<td>{html.escape(n)}</td>',
+                f'<td class="mnb-number">{c:,}</td>',
+                f'<td class="mnb-number">{share[n]:.0%}</td>',
+            ]
             for n, c in diff.columns.items()
         )
         told.append(_table(['column', 'rows in which it changed', 'of the changed rows'], cells))
@@ -430,8 +429,8 @@ def _page(diff: Diff) -> str:
             [f'<td>{row["change"]}</td>', *(f'<td>{_cell(row, name)}</td>' for name in names)]
             for row in examples
         )
-        told += ['<p class="more">Some of the rows:</p>', _table(['change', *names], rows)]
-    return f'{_STYLE}<div class="mlops-diff">{"".join(told)}</div>{_side_by_side(diff)}'
+        told += ['<h2>Some of the rows</h2>', _table(['change', *names], rows)]
+    return f'{"".join(told)}{_side_by_side(diff)}'
 
 
 def _others(diff: Diff) -> list[str]:
@@ -454,7 +453,4 @@ def _side_by_side(diff: Diff) -> str:
     if one is None:
         return ''
     shown = one.show(before if after else None)._repr_html_()
-    return (
-        '<div class="mlops-diff"><p class="more">The parts that differ, before and after:</p>'
-        f'<div class="scroll">{shown}</div></div>'
-    )
+    return f'<h2>The parts that differ, before and after</h2><div class="mnb-wide">{shown}</div>'

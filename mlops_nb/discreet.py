@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from .arrays import from_values
 from .column import Array, Components, as_numpy, components_of, distribution
 from .core import UsageError
 from .sketch import distinct
@@ -36,7 +37,7 @@ def keyed(
         )
     secret = blake2b(key, digest_size=32).digest()
     hashes = [blake2b(t.encode(), key=secret, digest_size=8).hexdigest() for t in texts.to_pylist()]
-    return pa.array(hashes, pa.large_string())
+    return from_values(hashes, pa.large_string())
 
 # %% ../nbs/lib/155_discreet.ipynb #ce6395f5
 K: Final = 10  # rows that share what a profile says of a number
@@ -82,7 +83,7 @@ def as_texts(array: Array) -> Any:  # a large string array without missing value
     try:
         return present.cast(pa.large_string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return pa.array(map(str, present.to_pylist()), pa.large_string())
+        return from_values(map(str, present.to_pylist()), pa.large_string())
 
 
 def discreet_components(

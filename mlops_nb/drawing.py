@@ -11,13 +11,14 @@ from html import escape
 from itertools import pairwise
 from typing import Final
 
-from .change import Picture
+from .change import Grid, Picture
 from .figures import compact, label, percent
 from .verdict import TrendLine
 
 # %% auto #0
 __all__ = ['WIDTH', 'MOST_BARS', 'MOST_BATCHES', 'SPARK_WIDTH', 'SPARK_HEIGHT', 'canvas', 'text', 'path', 'stairs', 'densities',
-           'bars', 'overlay_svg', 'written', 'normal_words', 'runs', 'Scale', 'scale_of', 'trend_svg', 'spark_svg']
+           'bars', 'squares', 'overlay_svg', 'written', 'normal_words', 'runs', 'Scale', 'scale_of', 'trend_svg',
+           'spark_svg']
 
 # %% ../nbs/lib/350_drawing.ipynb #b691fdd9
 WIDTH: Final = 320  # of a drawing; as many pixels on a narrow phone, so that its letters can be read there
@@ -131,6 +132,43 @@ def _categories(picture: Picture, title: str) -> str:
     parts.append(path([(104, 0), (104, 17 * len(rows))], 'mnb-axis'))
     return canvas(parts, title=title, height=17 * len(rows) + 2)
 
+# %% ../nbs/lib/350_drawing.ipynb #00ac9721
+def squares(grid: Grid, *, box: tuple[float, float, float, float]) -> list[str]:  # left, top, width, height
+    "The cells of a grid: a square for the reference, an outline for the batch, and what came or went."
+    left, above, width, height = box
+    columns, rows = (len(edges) + 1 for edges in grid.edges)
+    wide, tall, top = width / columns, height / rows, max(*grid.reference, *grid.batch) or 1.0
+    parts = []
+    for place, (old, now) in enumerate(zip(grid.reference, grid.batch, strict=True)):
+        x, y = left + wide * (place // rows), above + tall * (rows - 1 - place % rows)
+        for name, share in ('mnb-ref', old), ('mnb-now', now):
+            side = (tall - 6) * (share / top) ** 0.5
+            at, down = x + 3 + (tall - 6 - side) / 2, y + (tall - side) / 2
+            parts.append(
+                f'<rect class="{name}" x="{at:.1f}" y="{down:.1f}" width="{side:.1f}" height="{side:.1f}"/>'
+            )
+        if change := round(100 * (now - old)):
+            parts.append(text(x + wide - 3, y + tall / 2 + 4, f'{change:+d}'.replace('-', '−'), end=True))
+    return parts
+
+
+def _pair(grid: Grid, title: str) -> str:
+    "Where rows are on a grid, and where they were."
+    left, above, width, height = box = 56.0, 16.0, float(WIDTH) - 56, 136.0
+    (across, up), (first, second) = grid.edges, grid.columns
+    parts = [text(0, 10, f'↑ {label(second, 40)}'), *squares(grid, box=box)]
+    for i in range(len(across) + 2):
+        x = left + width * i / (len(across) + 1)
+        parts.append(path([(x, above), (x, above + height)], 'mnb-axis'))
+        if 0 < i <= len(across):
+            parts.append(f'<text x="{x:g}" y="165" text-anchor="middle">{compact(across[i - 1])}</text>')
+    for i in range(len(up) + 2):
+        y = above + height * (1 - i / (len(up) + 1))
+        parts.append(path([(left, y), (left + width, y)], 'mnb-axis'))
+        if 0 < i <= len(up):
+            parts.append(text(left - 4, y + 4, compact(up[i - 1]), end=True))
+    return canvas([*parts, text(WIDTH, 180, f'{label(first, 40)} →', end=True)], title=title, height=184)
+
 # %% ../nbs/lib/350_drawing.ipynb #00ac9723
 def overlay_svg(
     picture: Picture,
@@ -138,6 +176,8 @@ def overlay_svg(
     title: str,  # what it shows
 ) -> str:  # SVG; '' where there is nothing to draw
     "A column of a batch over its reference."
+    if picture.grid:
+        return _pair(picture.grid, title)
     if not picture.batch or not (picture.reference or picture.labels):
         return ''
     return _numbers(picture, title) if picture.edges else _categories(picture, title)
@@ -145,6 +185,8 @@ def overlay_svg(
 # %% ../nbs/lib/350_drawing.ipynb #77d4ce56
 def written(value: float, trend: TrendLine) -> str:
     "A figure of the trend, as a person reads it."
+    if trend.what == 'rank correlation':
+        return f'{value:.2f}'
     return compact(value) if trend.what == 'median' else percent(value)
 
 

@@ -28,6 +28,7 @@ from .page import markup
 from .periods import Cut, choose_period, cut, event_times
 from .profile import Profile, merge, profile_table
 from .tables import read_table
+from .told import apart, in_parts
 from .verdict import ColumnDrift, Drift, listed
 
 if TYPE_CHECKING:
@@ -284,10 +285,11 @@ def text_lines(check: Check) -> list[str]:
         since = f'; {check.since[column.column]}' if column.column in check.since else ''
         far = f' (distance {column.distance:.2f}' if column.distance is not None else ''
         far += f', usual {column.usual:.2f})' if far and column.usual is not None else ')' if far else ''
-        told.append(f'  {label(column.column, 30)}: {column.reason}{since}{far}')
+        where = ''.join(f'; {words}' for words in in_parts(check.drift, column.column))
+        told.append(f'  {label(column.column, 30)}: {column.reason}{since}{far}{where}')
     if len(drifted) > MOST_TOLD:
         told.append(f'  … and {len(drifted) - MOST_TOLD} more on the page')
-    inside = [one for one in check.drift.segments if one.column.drifted]
+    inside = [one for one in apart(check.drift) if one.column.drifted]
     for one in inside[:MOST_TOLD]:
         told.append(f'  {label(f"{one.column.column} in {one.segment}", 60)}: {one.column.reason}')
     if len(inside) > MOST_TOLD:

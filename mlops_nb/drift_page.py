@@ -13,15 +13,24 @@ from typing import TYPE_CHECKING, Any
 from .drawing import normal_words, overlay_svg, spark_svg, trend_svg
 from .figures import label, percent
 from .page import markup, render
-from .told import column_words, estimate_words, glance, mark, missing_words, onset_words
+from mlops_nb.told import (
+    apart,
+    column_words,
+    estimate_words,
+    glance,
+    in_parts,
+    mark,
+    missing_words,
+    onset_words,
+)
 from .verdict import ColumnDrift, Drift, drift_sentences
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
 # %% auto #0
-__all__ = ['MOST_DETAILED', 'MOST_LISTED', 'ROOM', 'LONGEST', 'Row', 'page_row', 'place', 'Detail', 'detail', 'Command', 'size',
-           'fitting', 'told_in_full', 'drift_html', 'fragment']
+__all__ = ['MOST_DETAILED', 'MOST_LISTED', 'ROOM', 'LONGEST', 'Row', 'page_row', 'place', 'Detail', 'scale_of', 'detail',
+           'Command', 'size', 'fitting', 'told_in_full', 'drift_html', 'fragment']
 
 # %% ../nbs/lib/335_drift_page.ipynb #ade5429e
 MOST_DETAILED = 30  # columns that are told in full
@@ -83,13 +92,31 @@ class Detail:
     mark: str
     drifted: bool
     findings: tuple[str, ...]
+    where: tuple[str, ...]  # the segments in which it drifted, too
     figures: tuple[tuple[str, str], ...]
     overlay: Markup  # SVG; empty where there is nothing to draw
+    scale: str  # of the overlay
     trend: Markup
     what: str  # the figure that the trend shows, and what is normal
 
 
-def detail(column: ColumnDrift, batches: Sequence[str], *, anchor: str, part: str = '') -> Detail:
+def scale_of(column: ColumnDrift) -> str:
+    "What the overlay shows."
+    if column.picture.grid is None:
+        return 'share of rows'
+    first, second = column.picture.grid.columns
+    held = label(first, 40) if column.column == f'{second} given {first}' else 'each column'
+    return f'share of rows, and points gained or lost, with {held} as before'
+
+
+def detail(
+    column: ColumnDrift,
+    batches: Sequence[str],
+    *,
+    anchor: str,
+    part: str = '',  # a segment
+    where: Sequence[str] = (),  # in which segments it drifted, too
+) -> Detail:
     "A column with its pictures."
     name, trend = label(column.column, 80), column.trend
     since = column.onset.since if column.onset else ''
@@ -102,8 +129,9 @@ def detail(column: ColumnDrift, batches: Sequence[str], *, anchor: str, part: st
     figures = tuple(column_words(column))
     what = ', '.join(filter(None, [label(trend.what, 30), normal_words(trend)])) if trend else ''
     return Detail(
-        anchor, name, label(part, 60) if part else '', mark(column), column.drifted, told, figures,
-        markup(over), markup(way), what,
+        anchor, name, label(part, 60) if part else '', mark(column), column.drifted, told,
+        tuple(label(words, LONGEST) for words in where), figures,
+        markup(over), scale_of(column), markup(way), what,
     )  # fmt: skip
 
 # %% ../nbs/lib/335_drift_page.ipynb #907422aa
@@ -126,7 +154,8 @@ def fitting(
 ) -> list[Row]:
     "The lines of the table that there is room for."
     room = ROOM - sum(
-        2000 + len(one.overlay) + len(one.trend) + size(one.name, *one.findings) for one in details
+        2000 + len(one.overlay) + len(one.trend) + size(one.name, *one.findings, *one.where)
+        for one in details
     )
     rows = list[Row]()
     for i, column in enumerate(columns):
@@ -141,14 +170,22 @@ def fitting(
 def told_in_full(
     drift: Drift,
 ) -> list[Detail]:
-    "The columns that changed, then the segments."
+    "The columns that changed, then the segments in which one did that did not as a whole."
     flagged = sorted((one for one in drift.columns if place(one) < 3), key=place)
     found = [
-        detail(one, drift.batches, anchor=f'column-{i}') for i, one in enumerate(flagged[:MOST_DETAILED])
+        detail(
+            one,
+            drift.batches,
+            anchor=f'column-{i}',
+            where=in_parts(drift, one.column) if one.verdict == 'drift' else (),
+        )
+        for i, one in enumerate(flagged[:MOST_DETAILED])
     ]
     room = MOST_DETAILED - len(found)
-    inside = enumerate(drift.segments[:room], len(found))
-    return found + [detail(one.column, (), anchor=f'column-{i}', part=one.segment) for i, one in inside]
+    inside = enumerate(apart(drift)[:room], len(found))
+    return found + [
+        detail(one.column, drift.batches, anchor=f'column-{i}', part=one.segment) for i, one in inside
+    ]
 
 # %% ../nbs/lib/335_drift_page.ipynb #70d0f6ed
 def drift_html(
@@ -170,7 +207,7 @@ def drift_html(
         glance=glance(drift), details=details, rows=rows[:opened], rest=rows[opened:],
         reference=', '.join(names) if len(names) <= 4 else f'{names[0]} … {names[-1]}',
         performance=[estimate_words(one) for one in drift.performance], unlisted=len(columns) - len(rows),
-        untold=sum(place(one) < 3 for one in columns) + len(drift.segments) - len(details),
+        untold=sum(place(one) < 3 for one in columns) + len(apart(drift)) - len(details),
         muted=sum(one.muted for one in drift.columns), weighed=any(row.importance for row in rows), **values,
     )  # fmt: skip
 

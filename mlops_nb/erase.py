@@ -23,11 +23,11 @@ from .clearing import Cleared, cleared, doubtful, entries_of, let_stand, staying
 from .compaction import all_parts, unname
 from .contract import Contract
 from .core import NotFoundError, StoreError, UsageError, allowed, choices, now
-from .data import contract_of, rows_of
 from .files import Kept
 from .hashes import sha256
 from .profile import get_profile, put_profile
 from .quarantine import Held
+from .reading import contract_of, rows_of
 from .remaining import remaining, sharing
 from mlops_nb.store import (
     WAIT,
@@ -46,7 +46,7 @@ from .version import Part, find
 from .write_points import write_point
 
 # %% auto #0
-__all__ = ['LOOKS', 'Rewritten', 'Search', 'NewProfile', 'finish', 'Erasure', 'erase']
+__all__ = ['LOOKS', 'Rewritten', 'Search', 'look', 'NewProfile', 'finish', 'Erasure', 'erase']
 
 # %% ../nbs/lib/264_erase.ipynb #1f42bf49
 @dataclass(frozen=True)
@@ -71,6 +71,24 @@ def _wanted(key: Mapping[str, Any], columns: Mapping[str, str]) -> list[tuple[st
     return selection.conditions(
         [(name, '==', selection.typed(value, columns[name])) for name, value in key.items()], columns
     )
+
+# %% ../nbs/lib/264_erase.ipynb #b1037548
+def _known(store: Store, dataset: str) -> tuple[dict[str, str], Contract | None]:
+    "The columns of a dataset and of what is in quarantine, and its contract; raises NotFoundError."
+    columns: dict[str, str] = {}
+    with store.read() as connection:
+        entries = entries_of(store, connection, dataset)
+    for entry in entries:
+        rules = entry.rules()
+        for schema in (entry.arrow().schema, *([rules.schema] if rules else ())):
+            columns |= {name: str(kind) for name, kind in zip(schema.names, schema.types, strict=True)}
+    try:
+        newest = find(store, f'{dataset}@latest')
+    except NotFoundError:
+        if not entries:
+            raise
+        return columns, None
+    return {**columns, **newest.columns, **find(store, f'{dataset}@1').columns}, contract_of(store, newest)
 
 # %% ../nbs/lib/264_erase.ipynb #45e2f822
 def _theirs(rows: pa.Table, wanted: Sequence[tuple[str, str, list[pa.Scalar]]]) -> np.ndarray:
@@ -99,7 +117,7 @@ def _without(
 ) -> Rewritten | None:  # None: no row of theirs is in it
     "Write the file anew without somebody's rows."
     data = store.get(place)
-    hidden = [column.name for column in contract.columns if column.personal] if contract else ()
+    hidden = contract.personal if contract else ()
     made, tables, statistics, start, alone = [], [], {}, 0, b''
     for part in parts:
         rows = rows_of(data, part)
@@ -130,14 +148,6 @@ def _row_groups(tables: Sequence[pa.Table]) -> bytes:
     return bytes(sink.getvalue())
 
 # %% ../nbs/lib/264_erase.ipynb #925bc622
-def _all_parts(connection: sa.Connection, dataset: str) -> list[Part]:
-    "The parts of a dataset; it may be in quarantine only."
-    try:
-        return all_parts(connection, dataset)
-    except NotFoundError:
-        return []
-
-
 @dataclass
 class Search:
     "What was looked through so far, by file."
@@ -150,7 +160,7 @@ class Search:
     def missing(self, connection: sa.Connection, dataset: str) -> dict[str, list[Part]]:
         "The files that were not looked at yet, and their parts."
         found: dict[str, list[Part]] = {}
-        for part in _all_parts(connection, dataset):
+        for part in all_parts(connection, dataset):
             if part.place not in self.seen:
                 found.setdefault(part.place, []).append(part)
         return {place: sorted(parts, key=lambda part: part.start) for place, parts in found.items()}
@@ -159,19 +169,6 @@ class Search:
         "The entries in quarantine that were not looked at yet."
         found = entries_of(store, connection, dataset)
         return [entry for entry in found if (entry.number, entry.data) not in self.waiting]
-
-    def look(self, store: Store, dataset: str) -> None:
-        "Look through all files that are there."
-        with store.read() as connection:
-            files, entries = self.missing(connection, dataset), self.unknown(store, connection, dataset)
-            known = selection.read_statistics(
-                connection, [part.digest for parts in files.values() for part in parts]
-            )
-        for place, parts in files.items():
-            may = any(selection.may_hold(known.get(part.digest, {}), self.wanted) for part in parts)
-            self.seen[place] = _without(store, place, parts, self.wanted, self.contract) if may else None
-        for entry in entries:
-            self.waiting[entry.number, entry.data] = cleared(entry, self.wanted)
 
     @property
     def found(self) -> dict[str, Rewritten]:
@@ -188,6 +185,19 @@ class Search:
         "The batches of which versions lose rows."
         pairs = (pair for new in self.found.values() for pair in new.parts)
         return {old.batch for old, made in pairs if old.digest != made.digest}
+
+# %% ../nbs/lib/264_erase.ipynb #dd8aefd8
+def look(store: Store, dataset: str, search: Search) -> None:
+    "Look through all files that are there and were not looked at yet."
+    with store.read() as connection:
+        files, entries = search.missing(connection, dataset), search.unknown(store, connection, dataset)
+        digests = [part.digest for parts in files.values() for part in parts]
+        known = selection.read_statistics(connection, digests)
+    for place, parts in files.items():
+        may = any(selection.may_hold(known.get(part.digest, {}), search.wanted) for part in parts)
+        search.seen[place] = _without(store, place, parts, search.wanted, search.contract) if may else None
+    for entry in entries:
+        search.waiting[entry.number, entry.data] = cleared(entry, search.wanted)
 
 # %% ../nbs/lib/264_erase.ipynb #e08d2997
 def _profiles(store: Store, dataset: str, batches: Iterable[str]) -> dict[str, str]:  # by batch
@@ -387,24 +397,20 @@ class Erasure:
 LOOKS: Final = 50
 
 
-def _known(store: Store, dataset: str) -> tuple[dict[str, str], Contract | None]:
-    "The columns of a dataset and of what is in quarantine, and its contract; raises NotFoundError."
-    columns: dict[str, str] = {}
-    with store.read() as connection:
-        entries = entries_of(store, connection, dataset)
-    for entry in entries:
-        rules = entry.rules()
-        for schema in (entry.arrow().schema, *([rules.schema] if rules else ())):
-            columns |= {name: str(kind) for name, kind in zip(schema.names, schema.types, strict=True)}
-    try:
-        newest = find(store, f'{dataset}@latest')
-    except NotFoundError:
-        if not entries:
-            raise
-        return columns, None
-    return {**columns, **newest.columns, **find(store, f'{dataset}@1').columns}, contract_of(store, newest)
+def _remove_rows(store: Store, dataset: str, search: Search) -> tuple[dict[str, int], int]:
+    "How many rows each version lost, and how many profiles were made anew; raises StoreError."
+    for _ in range(LOOKS):
+        look(store, dataset, search)
+        if not search.found and not search.held:
+            return {}, 0
+        profiles = _new_profiles(store, dataset, search.found, search.contract)
+        old = list(_profiles(store, dataset, search.batches))
+        if (lost := _decide(store, dataset, search, profiles, old)) is not None:
+            write_point('erasure.decided')
+            return lost, len(profiles)
+    raise StoreError(f'{dataset} is being written to all the time; expected a pause. Run the command again')
 
-
+# %% ../nbs/lib/264_erase.ipynb #285f8878
 def _touched(store: Store, dataset: str, lost: Mapping[str, int], held: Mapping[str, int]) -> list[str]:
     "What lost rows, as nodes of the lineage: now, or if nothing is left to lose, ever."
     if not lost and not held:
@@ -414,7 +420,7 @@ def _touched(store: Store, dataset: str, lost: Mapping[str, int], held: Mapping[
         held = {number: 1 for row in rows for number in row.summary.get('quarantine', {})}
     return [f'dataset:{dataset}@{one}' for one in lost] + [f'quarantine:{one}' for one in held]
 
-
+# %% ../nbs/lib/264_erase.ipynb #32dd7f04
 def erase(
     store: Store,
     dataset: str,
@@ -423,27 +429,12 @@ def erase(
     "Remove the rows with these values from every version of a dataset; again finishes what was interrupted."
     allowed(store.settings, 'erase')
     columns, contract = _known(store, dataset)
-    search, profiles = Search(_wanted(key, columns), contract), list[NewProfile]()
-    lost: dict[str, int] | None = None
-    for _ in range(LOOKS):
-        search.look(store, dataset)
-        if not search.found and not search.held:
-            lost = {}
-            break
-        profiles = _new_profiles(store, dataset, search.found, contract)
-        old = list(_profiles(store, dataset, search.batches))
-        if (lost := _decide(store, dataset, search, profiles, old)) is not None:
-            break
-    if lost is None:
-        raise StoreError(
-            f'{dataset} is being written to all the time; expected a pause. Run the command again'
-        )
-    if search.found or search.held:
-        write_point('erasure.decided')
+    search = Search(_wanted(key, columns), contract)
+    lost, profiles = _remove_rows(store, dataset, search)
     finish(store)
     collect(store)
     held = {str(made.number): made.lost for made in search.held}
     left = remaining(store, dataset, _touched(store, dataset, lost, held), search.batches, key)
     left += sharing(store, dataset, [*search.found, *(made.old[0] for made in search.held)])
     left += doubtful(store, dataset, search.wanted)
-    return Erasure(dataset, lost, len(search.found), len(profiles), held, tuple(left))
+    return Erasure(dataset, lost, len(search.found), profiles, held, tuple(left))

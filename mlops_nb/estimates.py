@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlops_nb.profile import Profile
 
 # %% auto #0
-__all__ = ['METRICS', 'DRAWS', 'redrawn', 'tail_quantile', 'Known', 'known_of', 'estimates', 'no_estimate', 'Band', 'score_bands',
+__all__ = ['METRICS', 'DRAWS', 'redrawn', 'tail_quantile', 'Known', 'known_of', 'estimates', 'Band', 'score_bands',
            'importance_of']
 
 # %% ../nbs/lib/355_estimates.ipynb #bf624357
@@ -75,6 +75,11 @@ class Known:
     off: Mapping[str, float]  # standard deviation of estimates around them, beyond chance
 
 
+def _merged(profiles: Sequence[Profile]) -> Profile:
+    "All rows together."
+    return profiles[0] if len(profiles) == 1 else merge(profiles)
+
+
 def known_of(
     reference: Sequence[Profile],  # with labels
     score: str,
@@ -100,12 +105,22 @@ def known_of(
     off = {name: math.sqrt(max(0.0, float(np.mean(values)))) for name, values in sorted(errors.items())}
     return Known(_merged(reference), {name: tuple(values) for name, values in found.items()}, off)
 
+# %% ../nbs/lib/355_estimates.ipynb #6feab0db
+def _estimate(name: str, value: float, spread: float, known: Known, real: Mapping[str, float]) -> Estimate:
+    "With its range and what is usual."
+    seen, usual = np.array(known.realised.get(name, ())), None
+    if len(seen) >= CALIBRATED:
+        half = tail_quantile(0.005, len(seen) - 1) * float(seen.std(ddof=1)) * math.sqrt(1 + 1 / len(seen))
+        usual = short(max(0.0, float(seen.mean()) - half)), short(min(1.0, float(seen.mean()) + half))
+    low, high = short(max(0.0, value - 1.96 * spread)), short(min(1.0, value + 1.96 * spread))
+    note = '' if usual else f'{len(seen)} reference batches with labels; {CALIBRATED} say what is usual'
+    became = short(real[name]) if name in real else None
+    return Estimate(
+        name, short(value), low, high, usual, became,
+        alarm=usual is not None and high < usual[0], note=note,
+    )  # fmt: skip
 
-def _merged(profiles: Sequence[Profile]) -> Profile:
-    "All rows together."
-    return profiles[0] if len(profiles) == 1 else merge(profiles)
-
-
+# %% ../nbs/lib/355_estimates.ipynb #e431b63f
 def estimates(
     batch: Profile,
     score: str,  # a column of probabilities
@@ -121,36 +136,10 @@ def estimates(
         real: Mapping[str, float] = weighted_metrics(by_truth(batch, score), threshold=threshold)
     except UsageError:  # no labels yet
         real = {}
+    spread = {name: math.hypot(chance.get(name, 0.0), known.off.get(name, 0.0)) for name in METRICS}
     return tuple(
-        _estimate(
-            name, values[name], math.hypot(chance.get(name, 0.0), known.off.get(name, 0.0)), known, real
-        )
-        for name in METRICS
-        if name in values
+        _estimate(name, values[name], spread[name], known, real) for name in METRICS if name in values
     )
-
-
-def _estimate(name: str, value: float, spread: float, known: Known, real: Mapping[str, float]) -> Estimate:
-    "With its range and what is usual."
-    seen, usual = np.array(known.realised.get(name, ())), None
-    if len(seen) >= CALIBRATED:
-        half = tail_quantile(0.005, len(seen) - 1) * float(seen.std(ddof=1)) * math.sqrt(1 + 1 / len(seen))
-        usual = short(max(0.0, float(seen.mean()) - half)), short(min(1.0, float(seen.mean()) + half))
-    low, high = short(max(0.0, value - 1.96 * spread)), short(min(1.0, value + 1.96 * spread))
-    note = '' if usual else f'{len(seen)} reference batches with labels; {CALIBRATED} say what is usual'
-    became = short(real[name]) if name in real else None
-    return Estimate(
-        name, short(value), low, high, usual, became,
-        alarm=usual is not None and high < usual[0], note=note,
-    )  # fmt: skip
-
-# %% ../nbs/lib/355_estimates.ipynb #698147e0
-def no_estimate(
-    prediction: str,  # a column of predicted numbers
-) -> Estimate:
-    "Why there is none."
-    why = 'its error cannot be estimated from profiles, only measured once labels come'
-    return Estimate('rmse', None, note=f'{prediction} is a predicted number: {why}')
 
 # %% ../nbs/lib/355_estimates.ipynb #c7109352
 @dataclass(frozen=True)

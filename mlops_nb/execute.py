@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 
 from . import __version__
 from .collector import collector_paused, garbage_collected, made_to_stay
-from .core import NotFoundError, UsageError, now, suggest
+from .core import NotFoundError, UsageError, choices, now, suggest
 from mlops_nb.notebook import (
     Notebook,
     cell_numbers,
@@ -38,7 +38,7 @@ from .widgets import saved
 __all__ = ['ERROR_TAG', 'NOT_RUN', 'Run', 'STYLE', 'LANGUAGE_INFO', 'ENGINES', 'NEEDED', 'Execution', 'is_tagged', 'fresh_cell',
            'as_json', 'prepared', 'Watch', 'Hold', 'run_cells', 'Recorder', 'mark_error', 'Job', 'in_process',
            'kernel_error', 'kernel_environment', 'admitted', 'kernel_name', 'refuse_kernel', 'make_client', 'in_kernel',
-           'with_values', 'refuse', 'finish', 'load_engine', 'run_job', 'run_notebook']
+           'with_values', 'check_engine', 'refuse', 'finish', 'load_engine', 'run_job', 'run_notebook']
 
 # %% ../nbs/lib/325_execute.ipynb #3be9dd46
 @dataclass(frozen=True)
@@ -370,6 +370,12 @@ ENGINES: Final[Mapping[str, Callable[[Job], AbstractContextManager[Run]]]] = Map
 )
 
 
+def check_engine(name: str) -> None:  # raises UsageError
+    "Refuse an engine that there is not, before anything starts."
+    if name not in ENGINES:
+        raise UsageError(f'found the engine {name!r}; {choices(name, ENGINES)}')
+
+
 def refuse(
     notebook: Notebook,
     job: Job,
@@ -378,9 +384,7 @@ def refuse(
     output: Path | None,
 ) -> None:  # raises UsageError, NotFoundError
     "Stop what cannot be run."
-    if engine not in ENGINES:
-        names = ', '.join(ENGINES)
-        raise UsageError(f'found the engine {engine!r}; expected one of {names}.{suggest(engine, ENGINES)}')
+    check_engine(engine)
     if engine == 'in-process' and notebook.language != 'python':
         about = f'{notebook.name} is in {notebook.language}; only Python runs in-process'
         raise UsageError(f"{about}. Use engine='kernel'")

@@ -17,8 +17,8 @@ from html import escape
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Figure  # other modules annotate with it
+    from matplotlib.axes import Axes as Axes  # other modules annotate with these
+    from matplotlib.figure import Figure as Figure
 
 # %% auto #0
 __all__ = ['REFERENCE', 'BATCH', 'ALARM', 'PALETTE', 'INK', 'FAINT', 'FONT', 'MOST', 'CELL', 'SPARK', 'WIDE', 'label', 'percent',

@@ -5,34 +5,38 @@
 # %% ../nbs/lib/256_imports.ipynb #c5de6e29
 from __future__ import annotations
 
+import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .build import batch_profile
 from .contract import Contract, as_table
-from .core import ContractError, NotFoundError, UsageError
-from .data import check_rows, compare, contract_of, draft_of, load, write
+from .core import ContractError, MlopsError, NotFoundError, UsageError
+from .data import check_rows, compare, contract_in_force, contract_of, draft_of, load, write
 from .hashes import sha256, sha256_file
 from .kinds import TYPES, plain_values, type_of
 from .lineage import link
-from .profile import save_profile
+from .profile import ready_profile
 from .quarantine import guarded, held_back
 from .store import Store
-from .stream import blocks
+from .stream import blocks, from_file
 from .upsert import upsert
 from .version import MAIN, Version, check_name, find, head
 
 if TYPE_CHECKING:
     import pandas as pd
+    import sqlalchemy as sa
 
 # %% auto #0
-__all__ = ['PART', 'Query', 'source_of', 'parts_of', 'keep_profile', 'import_rows', 'upsert_rows', 'profile_changes']
+__all__ = ['PART', 'Kept', 'Query', 'source_of', 'parts_of', 'keep_profile', 'import_rows', 'upsert_rows', 'profile_changes',
+           'batch_of', 'check_files', 'Imported', 'import_files']
 
 # %% ../nbs/lib/256_imports.ipynb #fb3fba7f
 @dataclass(frozen=True)
@@ -81,9 +85,6 @@ def source_of(data: Any) -> str:  # '' for rows in memory
     return Path(data).name if isinstance(data, (str, Path)) else ''
 
 # %% ../nbs/lib/256_imports.ipynb #ca6ebfa4
-PART: Final = 1 << 27  # bytes of rows in memory that make a part
-
-
 def _lasting(found: pa.Schema) -> pa.Schema:
     "The types that a contract would have, so that one can be written later."
     kinds = [TYPES[name] if (name := type_of(kind)) else kind for kind in found.types]
@@ -107,6 +108,9 @@ def _as_first(block: pa.Table, first: pa.Schema, start: int) -> pa.Table:  # rai
                 'the rows before. A contract says what it shall be: contracts/DATASET.toml'
             ) from e
     return pa.table(columns, schema=first)
+
+# %% ../nbs/lib/256_imports.ipynb #58530485
+PART: Final = 1 << 27  # bytes of rows in memory that make a part
 
 
 def parts_of(
@@ -167,37 +171,72 @@ def _named(parts: Iterator[pa.Table], batch: str) -> Iterator[tuple[str, pa.Tabl
         before = following
 
 # %% ../nbs/lib/256_imports.ipynb #824cda4b
+Kept: TypeAlias = (
+    pa.Table | Path
+)  # rows that keep the contract: in memory, or in a Parquet file where they are many
+
+
+def _rows(kept: Kept) -> pa.Table:
+    "The rows, from wherever they are."
+    return pq.ParquetFile(kept).read() if isinstance(kept, Path) else kept
+
+
+def _put_aside(rows: pa.Table, path: Path) -> Path:
+    "Write rows to a temporary file."
+    pq.write_table(rows, path, compression='lz4')
+    return path
+
+
+def _ready(
+    store: Store, dataset: str, rows: pa.Table, *, batch: str, contract: Contract | None
+) -> Callable[[sa.Connection], str]:  # to be called in a transaction; raises StoreError
+    "Profile a batch as its contract says, and put that into the store."
+    about, key = {'dataset': dataset, 'batch': batch}, store.settings.profile_key.encode()
+    found = batch_profile(rows, contract, about, key=key)
+    return ready_profile(store, found, dataset=dataset, batch=batch)
+
+
 def keep_profile(
     store: Store, dataset: str, rows: pa.Table, *, batch: str, contract: Contract | None
 ) -> None:  # raises StoreError
-    "Profile a batch as its contract says, and keep that as the one of the batch."
-    about, key = {'dataset': dataset, 'batch': batch}, store.settings.profile_key.encode()
-    save_profile(store, batch_profile(rows, contract, about, key=key), dataset=dataset, batch=batch)
+    "Profile a batch, and keep that as the one of the batch."
+    profile = _ready(store, dataset, rows, batch=batch, contract=contract)
+    with store.begin() as connection:
+        profile(connection)
 
-
+# %% ../nbs/lib/256_imports.ipynb #c6e138f3
 def _written(
     store: Store,
-    paths: Mapping[str, Path],  # of the parts, by their batches
+    parts: Mapping[str, Kept],  # by their batches
     *,
     dataset: str,
     contract: Contract | None,
     widen: bool,
     **about: Any,  # batch, run, message, source, branch
 ) -> Version:  # raises ContractError, ConflictError, StoreError
-    "One version with all of the parts; refused, they are in quarantine."
-    drafts = [
-        draft_of(store, pq.read_table(path), dataset=dataset, batch=name, contract=contract)
-        for name, path in paths.items()
-    ]
+    "One version with all of the parts, profiled; refused, they are in quarantine."
+    drafts, ready = [], []
+    for name, kept in parts.items():
+        rows = _rows(kept)
+        drafts.append(draft_of(store, rows, dataset=dataset, batch=name, contract=contract))
+        if about['branch'] == MAIN:
+            ready.append(_ready(store, dataset, rows, batch=name, contract=contract))
+
+    def beside(connection: sa.Connection, version: Version) -> None:
+        for profile in ready:
+            profile(connection)
+        if about['source']:
+            link(connection, f'dataset:{version}', f'source:{about["source"]}', 'imported from')
+
     whole = replace(drafts[0].version, **about)
     try:
-        return write(store, whole, drafts, contract, widen=widen, numbered=True)
+        return write(store, whole, drafts, contract, widen=widen, numbered=True, beside=beside)
     except ContractError as e:
-        rows = {name: pq.read_table(path) for name, path in paths.items()}
+        lost = {name: _rows(kept) for name, kept in parts.items()}
         why = {name: about[name] for name in ('run', 'message', 'branch')}
-        raise held_back(store, dataset, e, rows, contract=contract, **why) from e
+        raise held_back(store, dataset, e, lost, contract=contract, **why) from e
 
-
+# %% ../nbs/lib/256_imports.ipynb #1a55710a
 def import_rows(
     store: Store,
     dataset: str,  # 'flights'
@@ -214,30 +253,20 @@ def import_rows(
 ) -> Version:  # raises UsageError, NotFoundError, ContractError, StoreError
     "Commit rows of any number as one version of a dataset, and profile them."
     check_name(dataset, 'dataset'), check_name(batch, 'batch')
-    with store.read() as connection:
-        before = head(store, connection, dataset, branch)
-    if contract is None and before is not None:
-        contract = contract_of(store, before)
+    contract = contract_in_force(store, dataset, branch=branch, given=contract)
     why: dict[str, Any] = {'run': run, 'message': message, 'branch': branch}
-    source, paths = source_of(data), dict[str, Path]()
+    source, kept = source_of(data), dict[str, Kept]()
     with tempfile.TemporaryDirectory(prefix='mlops-nb-import-') as aside:
         for name, part in _named(parts_of(data, contract, size=size, progress=progress), batch):
             with guarded(store, dataset, part, batch=name, contract=contract, **why):
-                checked = check_rows(part, dataset, contract)
-            paths[name] = Path(aside, f'{name}.parquet')
-            pq.write_table(checked, paths[name], compression='lz4')
-        if not paths:
+                rows = check_rows(part, dataset, contract)
+            kept[name] = rows if name == batch else _put_aside(rows, Path(aside, f'{name}.parquet'))
+        if not kept:
             raise UsageError(f'found no rows in {source or "the data"}; expected at least one')
-        if contract is not None and contract.key and len(paths) > 1:
-            _check_keys([*paths.values()], contract)
-        rules: dict[str, Any] = {'contract': contract, 'widen': widen}
-        version = _written(store, paths, dataset=dataset, batch=batch, source=source, **rules, **why)
-        for name, path in paths.items() if branch == MAIN else ():
-            keep_profile(store, dataset, pq.read_table(path), batch=name, contract=contract)
-    if source:
-        with store.begin() as connection:
-            link(connection, f'dataset:{version}', f'source:{source}', 'imported from')
-    return version
+        if contract is not None and contract.key and len(kept) > 1:
+            _check_keys([path for path in kept.values() if isinstance(path, Path)], contract)
+        about: dict[str, Any] = {'contract': contract, 'widen': widen, 'source': source, **why}
+        return _written(store, kept, dataset=dataset, batch=batch, **about)
 
 # %% ../nbs/lib/256_imports.ipynb #2d958e50
 def upsert_rows(
@@ -270,3 +299,57 @@ def profile_changes(store: Store, version: Version) -> None:  # raises StoreErro
     for batch in changed:
         rows = load(store, str(version)).arrow(batches=[batch])
         keep_profile(store, version.dataset, rows, batch=batch, contract=contract)
+
+# %% ../nbs/lib/256_imports.ipynb #d35b877d
+def batch_of(path: Path) -> str:
+    "A file's name as the name of a batch."
+    return re.sub(r'[^\w.+-]+|^\W+', '-', path.name.partition('.')[0]).strip('-_') or 'batch'
+
+
+def check_files(paths: Sequence[Path]) -> dict[str, Path]:  # by their batches; raises UsageError
+    "Open each file as a table, and name the batches: all that is wrong at once."
+    names, faults = [batch_of(path) for path in paths], []
+    for path in paths:
+        try:
+            next(from_file(path), None)
+        except UsageError as e:
+            faults.append(f'{path}: {e}')
+    for name in (name for name, count in Counter(names).items() if count > 1):
+        twice = ', '.join(str(path) for path in paths if batch_of(path) == name)
+        faults.append(f'found several files for batch {name}: {twice}; expected a name of its own for each')
+    if faults:
+        raise UsageError('\n'.join([*faults, 'Nothing was committed']))
+    return dict(zip(names, paths, strict=True))
+
+# %% ../nbs/lib/256_imports.ipynb #accb1595
+@dataclass(frozen=True)
+class Imported:
+    "A file that is a version now."
+
+    batch: str
+    version: Version
+    is_new: bool  # False: its rows were there already
+
+
+def import_files(
+    store: Store,
+    dataset: str,
+    paths: Sequence[Path],  # each a batch that is named after it, in the order of the versions
+    *,
+    bring: Callable[..., Version] = import_rows,  # or `upsert_rows`
+    **about: Any,  # as in `bring`, without batch
+) -> Iterator[Imported]:  # raises what `bring` does, and says what is committed and what is not
+    "Commit several files, one after the other; again goes on where it stopped."
+    done: list[str] = []
+    for batch, path in (files := check_files(paths)).items():
+        with store.read() as connection:
+            before = head(store, connection, dataset, about.get('branch', MAIN))
+        try:
+            version = bring(store, dataset, path, batch=batch, **about)
+        except MlopsError as e:
+            left = [str(one) for name, one in files.items() if name not in done]
+            said = f'Committed: {", ".join(done) or "none"}. Not committed: {", ".join(left)}'
+            again = 'Put it right and type the same again: what is there stays'
+            raise type(e)(f'{path}: {e}\n{said}. {again}') from e
+        done.append(batch)
+        yield Imported(batch, version, before is None or version.version > before.version)

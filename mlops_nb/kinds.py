@@ -16,7 +16,9 @@ from typing import TypeAlias
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from .arrays import from_numpy, scalar
 from .core import UsageError
 
 # %% auto #0
@@ -73,7 +75,7 @@ def plain_values(values: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_dictionary(values.type):
         values = values.cast(values.type.value_type)
     if pa.types.is_floating(values.type) and pc.any(pc.is_nan(values)).as_py():
-        values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
+        values = pc.if_else(pc.is_nan(values), scalar(None, values.type), values)
     return values
 
 # %% ../nbs/lib/165_kinds.ipynb #9ce4f800
@@ -90,7 +92,7 @@ def changed_by(
     changed = pc.not_equal(after.cast(before.type, safe=False), before)
     # 2**64 - 1 as a signed number is -1, and back it is the same again
     wrapped = pa.types.is_unsigned_integer(before.type) and pa.types.is_signed_integer(after.type)
-    return pc.or_(changed, pc.less(after, 0)) if wrapped else changed
+    return pc.or_(changed, pc.less(after, scalar(0, after.type))) if wrapped else changed
 
 # %% ../nbs/lib/165_kinds.ipynb #fd49dfe1
 def shown(value: object) -> str:
@@ -101,17 +103,21 @@ def shown(value: object) -> str:
     return text if len(text) <= 40 else f'{text[:39]}…'
 
 # %% ../nbs/lib/165_kinds.ipynb #2e8ea89d
+def _numbered(values: pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:  # from 0, in order of appearance
+    "A number for each value, the same for equal ones; missing ones are equal."
+    whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    return np.from_dlpack(whole.dictionary_encode(null_encoding='encode').indices).astype(np.int64)
+
+
 def again(columns: Sequence[pa.ChunkedArray]) -> pa.ChunkedArray | None:
     "For each row, whether an earlier one has the same values; None: no row has."
     # 0.0 makes one of the two zeros, which are equal
-    plain = [pc.add(c, 0.0) if pa.types.is_floating(c.type) else c for c in columns]
-    keys = pa.table({str(i): column for i, column in enumerate(plain)})
-    names, numbers = keys.column_names, pa.array(np.arange(len(keys)))
-    if len(keys.group_by(names, use_threads=False).aggregate([])) == len(keys):
-        return None
-    groups = keys.append_column('row', numbers).group_by(names, use_threads=False)
-    first = groups.aggregate([('row', 'min')])['row_min'].combine_chunks()
-    return pa.chunked_array([pc.invert(pc.is_in(numbers, value_set=first))])
+    plain = (pc.add(c, scalar(0.0, c.type)) if pa.types.is_floating(c.type) else c for c in columns)
+    codes = _numbered(next(plain))
+    for found in map(_numbered, plain):
+        codes = _numbered(from_numpy(codes * (len(found) + 1) + found))
+    so_far = np.maximum.accumulate(np.concatenate([[-1], codes]))[:-1]
+    return pa.chunked_array([from_numpy(codes <= so_far)]) if (codes <= so_far).any() else None
 
 # %% ../nbs/lib/165_kinds.ipynb #a47794e3
 def toml_value(value: object) -> str:

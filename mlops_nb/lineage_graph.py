@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from .figures import BATCH, FAINT, INK, PALETTE, label, new_figure
 
 if TYPE_CHECKING:
-    from mlops_nb.figures import Figure
+    from mlops_nb.figures import Axes, Figure
 
 Arrow: TypeAlias = tuple[str, str]  # from a node, such as 'run:TrainFlow/12', to what came of it
 
 # %% auto #0
-__all__ = ['Arrow', 'KINDS', 'LARGEST', 'without_circles', 'columns_of', 'rows_of', 'graph']
+__all__ = ['Arrow', 'LARGEST', 'KINDS', 'without_circles', 'columns_of', 'rows_of', 'nearest', 'graph']
 
-# %% ../nbs/lib/254_lineage_graph.ipynb #f6bef896
+# %% ../nbs/lib/254_lineage_graph.ipynb #f45e8ca8
 def without_circles(arrows: Sequence[Arrow]) -> list[Arrow]:
     "The arrows without those that close a circle, such as one to a run from what the run made."
     after: dict[str, set[str]] = {}  # all that comes of a node
@@ -31,7 +31,7 @@ def without_circles(arrows: Sequence[Arrow]) -> list[Arrow]:
                 after.setdefault(node, set()).update(beyond)
     return kept
 
-
+# %% ../nbs/lib/254_lineage_graph.ipynb #f6bef896
 def columns_of(arrows: Sequence[Arrow]) -> dict[str, int]:
     "The column of each node: one more than that of anything that went into it, circles aside."
     place = {node: 0 for arrow in arrows for node in arrow}
@@ -46,7 +46,7 @@ def columns_of(arrows: Sequence[Arrow]) -> dict[str, int]:
             place[origin] = max(place[origin], min(place[g] for o, g in arrows if o == origin) - 1)
     return place
 
-
+# %% ../nbs/lib/254_lineage_graph.ipynb #ce8c08ca
 def rows_of(arrows: Sequence[Arrow], column: Mapping[str, int]) -> dict[str, float]:
     "The height of each node in its column, from 0 down, near the middle of what it is joined with."
     columns: dict[int, list[str]] = {}
@@ -66,12 +66,24 @@ def rows_of(arrows: Sequence[Arrow], column: Mapping[str, int]) -> dict[str, flo
     shift = {node: (most - len(nodes)) / 2 for nodes in columns.values() for node in nodes}
     return {node: height[node] + shift[node] for node in column}
 
-# %% ../nbs/lib/254_lineage_graph.ipynb #3a9c13aa
+# %% ../nbs/lib/254_lineage_graph.ipynb #2fa3a1f8
+LARGEST: Final = 60  # nodes in a picture
+
+
+def nearest(
+    arrows: Sequence[Arrow],  # the nearest to the node first
+    node: str,
+) -> tuple[list[Arrow], int]:
+    "The arrows between the nodes nearest to one, each once, and how many nodes are left out."
+    nodes = list(dict.fromkeys([node, *(end for arrow in arrows for end in arrow)]))
+    kept = set(nodes[:LARGEST])
+    return [arrow for arrow in dict.fromkeys(arrows) if set(arrow) <= kept], len(nodes[LARGEST:])
+
+# %% ../nbs/lib/254_lineage_graph.ipynb #1e38a8da
 KINDS: Final = (
     'source', 'reference', 'quarantine', 'dataset', 'run', 'model', 'notebook', 'profile', 'report', 'scores',
     'decision',
 )  # fmt: skip
-LARGEST: Final = 60  # nodes in a picture
 
 
 def _name(node: str) -> str:
@@ -79,17 +91,39 @@ def _name(node: str) -> str:
     return label(node.partition(':')[2], 26)
 
 
+def _draw_node(axes: Axes, node: str, x: float, y: float, *, asked: bool) -> None:
+    "A box with its name, filled where it was asked for, and its kind above."
+    kind = node.partition(':')[0]
+    colour = PALETTE[KINDS.index(kind) % len(PALETTE)] if kind in KINDS else INK
+    axes.text(
+        x, y + 0.13, _name(node), ha='center', va='center', fontsize=8, color='white' if asked else INK,
+        bbox={'boxstyle': 'round,pad=0.35', 'edgecolor': colour, 'linewidth': 1.4,
+              'facecolor': BATCH if asked else 'white'},
+    )  # fmt: skip
+    axes.text(x, y - 0.25, kind, ha='center', va='center', fontsize=7, color=FAINT)
+
+
+def _draw_arrow(axes: Axes, arrow: Arrow, column: Mapping[str, int], row: Mapping[str, float]) -> None:
+    "An arrow from the edge of one box to the edge of the other."
+    side = 1 if column[arrow[0]] < column[arrow[1]] else -1  # back, in a circle
+    tail, head = (
+        (column[node] + way * side * (0.035 + 0.016 * len(_name(node))), row[node] + 0.13)
+        for node, way in zip(arrow, (1, -1), strict=True)
+    )
+    axes.annotate(
+        '', xy=head, xytext=tail,
+        arrowprops={'arrowstyle': '-|>', 'color': FAINT, 'linewidth': 0.8, 'shrinkA': 0, 'shrinkB': 0},
+    )  # fmt: skip
+
+# %% ../nbs/lib/254_lineage_graph.ipynb #3a9c13aa
 def graph(
     arrows: Sequence[Arrow],  # the nearest to the node first
     node: str,  # that was asked for
 ) -> Figure:
     "Nodes and arrows; of more than 60 nodes, the nearest."
-    arrows = list(dict.fromkeys(arrows))
-    kept = set(list(dict.fromkeys([node, *(n for arrow in arrows for n in arrow)]))[:LARGEST])
-    left = len({n for arrow in arrows for n in arrow} - kept)
-    arrows = [arrow for arrow in arrows if set(arrow) <= kept]
-    column = columns_of(arrows) if arrows else {node: 0}
-    row = rows_of(arrows, column)
+    near, left = nearest(arrows, node)
+    column = columns_of(near) if near else {node: 0}
+    row = rows_of(near, column)
     wide, high = max(column.values()) + 1, max(row.values()) + 1
     figure = new_figure(2.1 * wide + 0.2, 0.62 * high + 0.5)
     axes = figure.add_axes((0, 0, 1, 1))
@@ -97,24 +131,8 @@ def graph(
     axes.axis('off')
     note = f'; {left} further nodes are left out' if left else ''
     axes.text(-0.5, -0.75, f'what went into what{note}', color=FAINT, fontsize=8)
-    for origin, goal in arrows:
-        side = 1 if column[origin] < column[goal] else -1  # back, in a circle
-        tail, head = (
-            (column[n] + way * side * (0.035 + 0.016 * len(_name(n))), row[n] + 0.13)  # the edge of its box
-            for n, way in ((origin, 1), (goal, -1))
-        )
-        axes.annotate(
-            '', xy=head, xytext=tail,
-            arrowprops={'arrowstyle': '-|>', 'color': FAINT, 'linewidth': 0.8, 'shrinkA': 0, 'shrinkB': 0},
-        )  # fmt: skip
+    for arrow in near:
+        _draw_arrow(axes, arrow, column, row)
     for name, x in column.items():
-        kind = name.partition(':')[0]
-        colour = PALETTE[KINDS.index(kind) % len(PALETTE)] if kind in KINDS else INK
-        axes.text(
-            x, row[name] + 0.13, _name(name), ha='center', va='center', fontsize=8,
-            color='white' if name == node else INK,
-            bbox={'boxstyle': 'round,pad=0.35', 'edgecolor': colour, 'linewidth': 1.4,
-                  'facecolor': BATCH if name == node else 'white'},
-        )  # fmt: skip
-        axes.text(x, row[name] - 0.25, kind, ha='center', va='center', fontsize=7, color=FAINT)
+        _draw_node(axes, name, x, row[name], asked=name == node)
     return figure

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from html import escape
@@ -33,13 +33,14 @@ from .trends import trend
 
 if TYPE_CHECKING:
     import pandas as pd
+    import sqlalchemy as sa
 
     from mlops_nb.figures import Figure
     from mlops_nb.store import Store
 
 # %% auto #0
 __all__ = ['FAILED', 'ONE_OF', 'Profile', 'arrays_of', 'profile_table', 'merge', 'panels', 'Overview', 'plot_trend', 'by_whylogs',
-           'put_profile', 'get_profile', 'save_profile', 'list_profiles', 'load_profile']
+           'put_profile', 'get_profile', 'ready_profile', 'save_profile', 'list_profiles', 'load_profile']
 
 # %% ../nbs/lib/204_profile.ipynb #41d2c04a
 @dataclass(frozen=True, eq=False)
@@ -400,7 +401,7 @@ def get_profile(
     return Profile.from_bytes(data if data.startswith(b'WHY') else zlib.decompress(data))
 
 # %% ../nbs/lib/204_profile.ipynb #4f097df9
-def save_profile(
+def ready_profile(
     store: Store,
     profile: Profile,
     *,
@@ -409,23 +410,37 @@ def save_profile(
     role: str = 'input',  # or 'prediction'
     model: str = '',  # whose prediction
     version: int | None = None,  # of the dataset
-) -> str:  # the file's SHA-256; raises StoreError
-    "Keep a profile as the one of this batch."
-    from mlops_nb.core import now
-    from mlops_nb.store import name_file, profile as saved
-
+) -> Callable[[sa.Connection], str]:  # to be called in a transaction; the file's SHA-256. Raises StoreError
+    "Put a profile into the store; what is left is to say that it is the one of this batch."
     digest, size = put_profile(store, profile)
+    values: dict[str, Any] = {'digest': digest, 'version': version, 'rows': profile.rows}
     key = {'dataset': dataset, 'batch': batch, 'role': role, 'model': model}
-    with store.begin() as connection:
+
+    def name(connection: sa.Connection) -> str:
+        from mlops_nb.core import now
+        from mlops_nb.store import name_file, profile as saved
+
         name_file(connection, digest, kind='profile', bytes=size)
         same = [saved.c[name] == value for name, value in key.items()]
         before = connection.execute(saved.select().where(*same)).mappings().one_or_none()
-        values = {'digest': digest, 'version': version, 'rows': profile.rows}
         if before is None:
             connection.execute(saved.insert().values(**key, **values, created_at=now()))
         elif any(before[name] != value for name, value in values.items()):
             connection.execute(saved.update().where(*same).values(**values, created_at=now()))
-    return digest
+        return digest
+
+    return name
+
+
+def save_profile(
+    store: Store,
+    profile: Profile,
+    **about: Any,  # as in `ready_profile`
+) -> str:  # the file's SHA-256; raises StoreError
+    "Keep a profile as the one of this batch."
+    name = ready_profile(store, profile, **about)
+    with store.begin() as connection:
+        return name(connection)
 
 # %% ../nbs/lib/204_profile.ipynb #6f69d264
 def list_profiles(

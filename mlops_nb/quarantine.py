@@ -24,13 +24,14 @@ from .core import ContractError, NotFoundError, now
 from .failures import REASONS, failures
 from .figures import ALARM, label
 from .lineage import link
+from .page import markup, render
 from .store import Store, name_file, quarantine
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['MOST', 'as_came', 'Held', 'reasons', 'hold', 'held', 'held_batches', 'held_back', 'guarded']
+__all__ = ['MOST', 'as_came', 'reasons', 'Held', 'hold', 'held', 'held_batches', 'held_back', 'guarded']
 
 # %% ../nbs/lib/246_quarantine.ipynb #7997bd1c
 def as_came(
@@ -58,6 +59,20 @@ def _text(column: pd.Series[Any]) -> pa.Array:
         return pa.array(
             [None if value is None or value != value else str(value) for value in column], pa.string()
         )
+
+# %% ../nbs/lib/246_quarantine.ipynb #70ab78df
+def reasons(
+    table: pa.Table,
+    contract: Contract | None,
+    error: str,
+    *,
+    at: datetime | None = None,  # when it came; None: now
+) -> pa.Table:
+    "Why a batch is refused, the message itself where no row is to blame."
+    found = failures(contract, table, at=at) if contract is not None else REASONS.empty_table()
+    if len(found):
+        return found
+    return pa.table([pa.nulls(1, pa.int64()), [''], [error]], schema=REASONS)
 
 # %% ../nbs/lib/246_quarantine.ipynb #998b58a9
 @dataclass(frozen=True, repr=False)
@@ -110,19 +125,14 @@ class Held:
 def _held(store: Store, row: sa.Row[Any]) -> Held:
     return Held(store, **row._mapping)
 
-# %% ../nbs/lib/246_quarantine.ipynb #70ab78df
-def reasons(
-    table: pa.Table,
-    contract: Contract | None,
-    error: str,
-    *,
-    at: datetime | None = None,  # when it came; None: now
-) -> pa.Table:
-    "Why a batch is refused, the message itself where no row is to blame."
-    found = failures(contract, table, at=at) if contract is not None else REASONS.empty_table()
-    if len(found):
-        return found
-    return pa.table([pa.nulls(1, pa.int64()), [''], [error]], schema=REASONS)
+# %% ../nbs/lib/246_quarantine.ipynb #3d7726c8
+def _put(
+    store: Store, table: pa.Table, contract: Contract | None, error: str
+) -> dict[str, str]:  # SHA-256 by kind
+    "The files of an entry, in the store."
+    files = {'quarantine': to_parquet(table), 'reasons': to_parquet(reasons(table, contract, error))}
+    files |= {'contract': to_toml(contract).encode()} if contract else {}
+    return {kind: store.put(content) for kind, content in files.items()}
 
 
 def _written(store: Store, connection: sa.Connection, values: Mapping[str, Any]) -> Held:
@@ -134,7 +144,10 @@ def _written(store: Store, connection: sa.Connection, values: Mapping[str, Any])
         link(connection, f'run:{values["run"]}', node, 'produced')
     return _held(store, connection.execute(sa.select(quarantine).where(quarantine.c.number == number)).one())
 
-# %% ../nbs/lib/246_quarantine.ipynb #8fc5997d
+# %% ../nbs/lib/246_quarantine.ipynb #7f97b5be
+_SAME: Final = 'dataset', 'branch', 'batch', 'data', 'contract', 'key', 'status'  # in one that comes again
+
+
 def hold(
     store: Store,
     dataset: str,
@@ -150,36 +163,30 @@ def hold(
 ) -> Held:  # raises StoreError
     "Keep a batch that is refused; one that is here already is found again."
     table = as_came(data)
-    files = {'quarantine': to_parquet(table), 'reasons': to_parquet(reasons(table, contract, error))}
-    files |= {'contract': to_toml(contract).encode()} if contract else {}
-    digests = {kind: store.put(content) for kind, content in files.items()}
-    same: dict[str, str | None] = {
-        'dataset': dataset,
-        'branch': branch,
-        'batch': batch,
-        'data': digests['quarantine'],
-        'status': 'held',
-    }
-    same['contract'] = digests.get('contract')
-    same['key'] = None if key is None else json.dumps(list(key))
-    values: dict[str, Any] = {
-        **same,
-        'rows': len(table),
-        'reasons': digests['reasons'],
-        'error': error,
-        'run': run,
-    }
-    values |= {'created_at': now(), 'created_by': store.settings.user, 'message': message}
+    files = _put(store, table, contract, error)
+    values: dict[str, Any] = {'dataset': dataset, 'branch': branch, 'batch': batch, 'status': 'held'}
+    values |= {'rows': len(table), 'data': files['quarantine'], 'reasons': files['reasons'], 'error': error}
+    values |= {'contract': files.get('contract'), 'key': None if key is None else json.dumps(list(key))}
+    values |= {'run': run, 'message': message, 'created_at': now(), 'created_by': store.settings.user}
+    query = sa.select(quarantine).where(*(quarantine.c[name] == values[name] for name in _SAME))
     with store.begin() as connection:
-        query = sa.select(quarantine)
-        for name, value in same.items():
-            query = query.where(quarantine.c[name] == value)
         if row := connection.execute(query).first():
             return _held(store, row)
-        for kind, digest in digests.items():
+        for kind, digest in files.items():
             size = store.size(digest)  # raises StoreError when it was erased meanwhile
             name_file(connection, digest, kind=kind, bytes=size)
         return _written(store, connection, values)
+
+# %% ../nbs/lib/246_quarantine.ipynb #4beda02c
+_LEFT: Final = ' style="text-align:left"'
+
+
+def _counted(why: pd.DataFrame) -> Iterator[str]:
+    "In how many rows each column is at fault for each reason, the most frequent first, as rows of HTML."
+    counts = why.groupby(['column', 'reason'], sort=False)['row'].count().reset_index()
+    for column, reason, rows in counts.sort_values('row', ascending=False).to_numpy().tolist():
+        told = ''.join(f'<td{_LEFT}>{escape(cell)}</td>' for cell in (label(column, 60), reason))
+        yield f'<tr><td style="text-align:right">{f"{rows:,}" if rows else "all"}</td>{told}</tr>'
 
 # %% ../nbs/lib/246_quarantine.ipynb #319d1a39
 MOST: Final = 12  # rows that are shown
@@ -188,7 +195,7 @@ MOST: Final = 12  # rows that are shown
 def _marked(held: Held, table: pa.Table, bad: Mapping[int, set[str]]) -> Iterator[str]:
     "The first rows at fault as rows of HTML."
     contract = held.rules()
-    hidden = {c.name for c in contract.columns if c.personal} if contract else set()
+    hidden = contract.personal if contract else ()
     for row in list(bad)[:MOST]:
         values = table.slice(row, 1).to_pylist()[0]
         cells = []
@@ -203,31 +210,23 @@ def _marked(held: Held, table: pa.Table, bad: Mapping[int, set[str]]) -> Iterato
 def _html(held: Held) -> str:
     "An entry as tables."
     why, table = held.why(), held.arrow()
-    counts = why.groupby(['column', 'reason'], sort=False)['row'].count().reset_index()
-    left, lines = ' style="text-align:left"', []
-    for column, reason, rows in counts.sort_values('row', ascending=False).to_numpy().tolist():
-        count = f'<td style="text-align:right">{f"{rows:,}" if rows else "all"}</td>'
-        told = ''.join(f'<td{left}>{escape(cell)}</td>' for cell in (label(column, 60), reason))
-        lines.append(f'<tr>{count}{told}</tr>')
-    bad: dict[int, set[str]] = {}
-    for row, column in zip(why['row'], why['column'], strict=True):
-        if row == row:
-            bad.setdefault(int(row), set()).add(column)
+    blamed = why.dropna(subset='row').astype({'row': int}).groupby('row', sort=False)['column']
+    bad: dict[Any, set[str]] = blamed.agg(set).to_dict()
     became = f' · released as {held.dataset}@{held.version}' if held.version else ''
     title = f'quarantine {held.number}: {held.dataset} {held.batch}'
     text = (
         f'<p><b>{escape(title)}</b> · {held.rows:,} rows, {len(bad):,} of them at fault{escape(became)}</p>'
+        f'<table><thead><tr><th>rows</th><th{_LEFT}>column</th><th{_LEFT}>reason</th></tr></thead>'
+        f'<tbody>{"".join(_counted(why))}</tbody></table>'
     )
-    text += f'<table><thead><tr><th>rows</th><th{left}>column</th><th{left}>reason</th></tr></thead>'
-    text += f'<tbody>{"".join(lines)}</tbody></table>'
     if bad:
         names = ''.join(f'<th>{escape(label(name, 30))}</th>' for name in table.column_names)
-        body = ''.join(_marked(held, table, bad))
         text += (
-            '<div style="overflow-x:auto;white-space:nowrap"><table>'
-            f'<thead><tr><th>row</th>{names}</tr></thead><tbody>{body}</tbody></table></div>'
+            '<div class="mnb-wide mnb-table"><table>'
+            f'<thead><tr><th>row</th>{names}</tr></thead>'
+            f'<tbody>{"".join(_marked(held, table, bad))}</tbody></table></div>'
         )
-    return text
+    return render('fragment.html', body=markup(text))
 
 # %% ../nbs/lib/246_quarantine.ipynb #b12b5987
 def held(

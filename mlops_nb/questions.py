@@ -16,6 +16,7 @@ import numpy as np
 
 from mlops_nb.change import (
     Compared,
+    Grid,
     Picture,
     Test,
     compare_buckets,
@@ -25,6 +26,7 @@ from mlops_nb.change import (
     new_values,
     percent,
     percents,
+    pooled_quantiles,
     values_of,
     without_each,
 )
@@ -34,6 +36,7 @@ from .distance import CALIBRATED, Floats
 from .lasting import over_groups
 from .sketch import Distinct, Quantiles, merge_distinct
 from .variation import Variation, departure, expected, share_departure, vary
+from .verdict import short
 
 if TYPE_CHECKING:
     from mlops_nb.profile import Profile
@@ -41,8 +44,8 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['CHOSEN', 'EMPTY', 'TINY', 'batch_name', 'Line', 'is_countable', 'kind_of', 'outside', 'unheard_of',
            'distinct_numbers', 'new_numbers', 'Shares', 'shares_of', 'Evidence', 'varied', 'gather', 'many_values',
-           'standardised', 'with_columns', 'grids_of', 'gather_pair', 'raked', 'coarse', 'gather_together', 'questions',
-           'silence', 'score_spread']
+           'standardised', 'with_columns', 'grids_of', 'raked', 'coarse', 'draw_pair', 'gather_pair', 'gather_together',
+           'questions', 'silence', 'score_spread']
 
 # %% ../nbs/lib/266_questions.ipynb #4ae9d098
 def batch_name(
@@ -205,6 +208,12 @@ class Evidence:
     places: Floats = field(default_factory=lambda: np.empty(0))  # of the later batches in `compared`
     seen: tuple[int, ...] = ()  # which of the later batches these are
     shares: tuple[Shares, ...] = ()  # figures to be asked about
+    companion: str = ''  # of a pair
+
+    @property
+    def held(self) -> str:
+        "What profiles call it."
+        return self.companion or self.name
 
     @property
     def rows(self) -> int:
@@ -340,40 +349,10 @@ def grids_of(
     line: Line,
 ) -> tuple[Line, Floats] | None:  # the batches that have it; × places of the first × places of the second
     "The grids of all batches."
-    known = with_columns(line, {name, *name.partition(MARK)[0].split('×')})
+    known = with_columns(line, {name})
     if known is None:
         return None
     return known, np.array([association(p.columns[name])[0] for p in (*known.reference, *known.later)])
-
-# %% ../nbs/lib/266_questions.ipynb #7e11a001
-def gather_pair(
-    name: str,  # of the companion
-    line: Line,
-) -> Evidence | None:  # None: not in every reference batch, or not in the batch
-    "Look at a column given another one."
-    first, _, second = name.partition(MARK)[0].partition('×')
-    if (known := grids_of(name, line)) is None:
-        return None
-    line, grids = known
-    everyone = [*line.reference, *line.later]
-    total = grids[: len(line.reference)].sum(axis=(0, 2))
-    counts = np.array([standardised(grid, total / max(1.0, total.sum())) for grid in grids])
-    counts = counts[:, counts.any(axis=0)]
-    cut = len(line.reference)
-    present = [values_of(p.columns[first]) for p in everyone]
-    pairs = [(n - values_of(p.columns[name]), n) for n, p in zip(present, everyone, strict=True)]
-    gaps = shares_of(pairs, line.places, f'missing where {first} is there')
-    title = f'{second} given {first}'
-    found = Evidence(
-        title, 'pair', line, line.batch.columns[second], tuple(p.columns[second] for p in line.reference),
-        shares=(gaps,) if gaps and gaps.reference[:, 0].any() else (),
-    )  # fmt: skip
-    if not counts[:cut].any(axis=1).all() or counts.shape[1] < 2:
-        return found
-    gap = (counts[:cut].sum(axis=0) / counts[:cut].sum() - counts[-1] / max(1.0, counts[-1].sum())).cumsum()
-    up = bool(gap.max() > -gap.min())
-    change = f'moved {"up" if up else "down"} where {first} is as before'
-    return varied(found, Compared(counts[:cut], counts[cut:], change, Picture(), upwards=up), *line.places)
 
 # %% ../nbs/lib/266_questions.ipynb #7e11a002
 def raked(
@@ -403,6 +382,62 @@ def coarse(
     middle = (side.cumsum() - side / 2) / side.sum()
     return np.asarray(np.eye(groups)[np.minimum(groups - 1, (groups * middle).astype(int))])
 
+# %% ../nbs/lib/266_questions.ipynb #7e11a006
+def draw_pair(
+    names: tuple[str, str],
+    line: Line,
+    grids: Floats,  # batches × places × places
+    *,
+    both: bool = False,  # both columns are held as they were; else the first alone
+) -> Picture:
+    "The grid of the reference and of the batch, in few cells."
+    cut, sides = len(line.reference), [grids[: len(line.reference)].sum(axis=(0, axis)) for axis in (2, 1)]
+    columns = [[p.columns[name] for p in line.reference if name in p.columns] for name in names]
+    if not all(any(map(values_of, one)) for one in columns) or not sides[0].sum():
+        return Picture()
+    groups = [found[:, side @ found > 0] for side in sides for found in [coarse(side)]]
+    before, now = (groups[0].T @ one @ groups[1] for one in (grids[:cut].sum(axis=0), grids[-1]))
+    held = before.sum(axis=1), before.sum(axis=0)
+    now = raked(now, held) if both else now * (held[0] / np.maximum(now.sum(axis=1), 1.0))[:, None]
+    ends = [
+        pooled_quantiles(one, (side.cumsum() / side.sum())[:-1])
+        for one, side in zip(columns, held, strict=True)
+    ]
+    edges = tuple(ends[0].tolist()), tuple(ends[1].tolist())
+    shares = [tuple(map(short, (one / max(1.0, one.sum())).ravel().tolist())) for one in (before, now)]
+    return Picture(grid=Grid(names, edges, shares[0], shares[1]))
+
+# %% ../nbs/lib/266_questions.ipynb #7e11a001
+def gather_pair(
+    name: str,  # of the companion
+    line: Line,
+) -> Evidence | None:  # None: not in every reference batch, or not in the batch
+    "Look at a column given another one."
+    first, _, second = name.partition(MARK)[0].partition('×')
+    if (known := grids_of(name, line)) is None:
+        return None
+    line, grids = known
+    everyone = [*line.reference, *line.later]
+    total = grids[: len(line.reference)].sum(axis=(0, 2))
+    counts = np.array([standardised(grid, total / max(1.0, total.sum())) for grid in grids])
+    counts = counts[:, counts.any(axis=0)]
+    cut = len(line.reference)
+    beside = [(p.columns.get(first), values_of(p.columns[name])) for p in everyone]
+    pairs = [(values_of(one) - both, values_of(one)) if one else (0, 0) for one, both in beside]
+    gaps = shares_of(pairs, line.places, f'missing where {first} is there')
+    title = f'{second} given {first}'
+    found = Evidence(
+        title, 'pair', line, line.batch.columns[name], tuple(p.columns[name] for p in line.reference),
+        shares=(gaps,) if gaps and gaps.reference[:, 0].any() else (), companion=name,
+    )  # fmt: skip
+    if not counts[:cut].any(axis=1).all() or counts.shape[1] < 2:
+        return found
+    gap = (counts[:cut].sum(axis=0) / counts[:cut].sum() - counts[-1] / max(1.0, counts[-1].sum())).cumsum()
+    up = bool(gap.max() > -gap.min())
+    change = f'moved {"up" if up else "down"} where {first} is as before'
+    picture = draw_pair((first, second), line, grids)
+    return varied(found, Compared(counts[:cut], counts[cut:], change, picture, upwards=up), *line.places)
+
 # %% ../nbs/lib/266_questions.ipynb #7e11a004
 def gather_together(
     name: str,  # of the companion
@@ -423,14 +458,13 @@ def gather_together(
     sides = small[:cut].sum(axis=(0, 2)), small[:cut].sum(axis=(0, 1))
     counts = np.array([raked(one, sides).ravel() for one in small])
     counts = counts[:, counts[:cut].any(axis=0)]
-    column = line.batch.columns[second]
-    found = Evidence(
-        f'{first} with {second}', 'pair', line, column, tuple(p.columns[second] for p in line.reference)
-    )
+    column, before_it = line.batch.columns[name], tuple(p.columns[name] for p in line.reference)
+    found = Evidence(f'{first} with {second}', 'pair', line, column, before_it, companion=name)
     if not counts[:cut].any(axis=1).all():
         return found
     change = f'no longer go together as before: rank correlation {before:.2f} → {now:.2f}'
-    return varied(found, Compared(counts[:cut], counts[cut:], change, Picture()), *line.places)
+    picture = draw_pair((first, second), line, grids, both=True)
+    return varied(found, Compared(counts[:cut], counts[cut:], change, picture), *line.places)
 
 # %% ../nbs/lib/266_questions.ipynb #b43eb334
 def questions(

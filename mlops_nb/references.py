@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['Seen', 'Snapshot', 'Reference', 'find_reference', 'refer', 'read_reference', 'reference_profile']
+__all__ = ['Seen', 'Snapshot', 'Reference', 'refer', 'find_reference', 'read_reference', 'reference_profile']
 
 # %% ../nbs/lib/258_references.ipynb #5dfd2a7c
 @dataclass
@@ -103,6 +103,42 @@ def _snapshot(kind: str, place: str, options: Mapping[str, Any]) -> Snapshot:  #
     return found[kind].load()(place, options)  # type: ignore[no-any-return]
 
 # %% ../nbs/lib/258_references.ipynb #88ccffce
+def _written(store: Store, connection: sa.Connection, values: Mapping[str, Any]) -> Reference:
+    "A new version, with its arrow in the lineage and its line in the audit chain."
+    told = {'run': '', 'message': '', 'created_at': now(), 'created_by': store.settings.user}
+    connection.execute(reference.insert().values(**values, **told))
+    here = {name: values[name] for name in ('name', 'version')}
+    made = _reference(connection.execute(sa.select(reference).filter_by(**here)).one())
+    link(connection, f'reference:{made}', f'source:{made.place}', 'refers to')
+    details = {'identity': made.identity, 'rows': made.rows}
+    append(connection, 'refer', f'reference:{made}', details, who=store.settings.user)
+    return made
+
+
+def refer(
+    store: Store,
+    name: str,  # 'weather'
+    kind: str,  # 'sql', or a connector's: 'delta', 'iceberg'
+    place: str,  # a URL or path without secrets: passwords belong into the driver's own configuration
+    **options: Any,  # sql='SELECT …'; version=7
+) -> Reference:  # raises UsageError
+    "Keep what tells rows elsewhere from others; the same rows are the same version."
+    snapshot, seen = _snapshot(kind, place, options), Seen()
+    made = profile_of(seen.passed(snapshot.read()), {'dataset': check_name(name, 'reference')})
+    digest, size = put_profile(store, made)
+    same = {'place': place, 'options': dict(snapshot.options), 'identity': snapshot.identity or seen.identity}
+    query = sa.select(reference).where(reference.c.name == name).order_by(reference.c.version.desc())
+    with store.begin() as connection:
+        last = connection.execute(query).first()
+        if last and all(last._mapping[column] == value for column, value in same.items()):
+            return _reference(last)
+        name_file(connection, digest, kind='profile', bytes=size)
+        values = {'name': name, 'version': last.version + 1 if last else 1, 'kind': kind, **same}
+        values |= {'rows': seen.rows, 'profile': digest}
+        values |= {'schema': {'format': 1, 'columns': [*seen.columns.items()]}}
+        return _written(store, connection, values)
+
+# %% ../nbs/lib/258_references.ipynb #d244bf62
 def find_reference(
     store: Store,
     spec: str,  # 'weather@2' or 'weather@latest'
@@ -116,43 +152,6 @@ def find_reference(
     if not wanted:
         raise NotFoundError(f'found no reference {spec!r}; {choices(spec, map(str, found))}')
     return wanted[0]
-
-
-def refer(
-    store: Store,
-    name: str,  # 'weather'
-    kind: str,  # 'sql', or a connector's: 'delta', 'iceberg'
-    place: str,  # a URL or path without secrets: passwords belong into the driver's own configuration
-    **options: Any,  # sql='SELECT …'; version=7
-) -> Reference:  # raises UsageError
-    "Keep what tells rows elsewhere from others; the same rows are the same version."
-    snapshot, seen = _snapshot(kind, place, options), Seen()
-    made = profile_of(seen.passed(snapshot.read()), {'dataset': check_name(name, 'reference')})
-    identity, (digest, size) = snapshot.identity or seen.identity, put_profile(store, made)
-    with store.begin() as connection:
-        query = sa.select(reference).where(reference.c.name == name).order_by(reference.c.version.desc())
-        last = connection.execute(query).first()
-        if last and (last.identity, last.place, dict(last.options)) == (
-            identity,
-            place,
-            dict(snapshot.options),
-        ):
-            return _reference(last)
-        name_file(connection, digest, kind='profile', bytes=size)
-        values = {'name': name, 'version': last.version + 1 if last else 1, 'kind': kind, 'place': place}
-        values |= {
-            'identity': identity,
-            'rows': seen.rows,
-            'options': dict(snapshot.options),
-            'profile': digest,
-        }
-        values |= {'schema': {'format': 1, 'columns': [*seen.columns.items()]}, 'run': '', 'message': ''}
-        values |= {'created_at': now(), 'created_by': store.settings.user}
-        connection.execute(reference.insert().values(values))
-        node = f'reference:{name}@{values["version"]}'
-        link(connection, node, f'source:{place}', 'refers to')
-        append(connection, 'refer', node, {'identity': identity, 'rows': seen.rows}, who=store.settings.user)
-    return find_reference(store, f'{name}@{values["version"]}')
 
 # %% ../nbs/lib/258_references.ipynb #aa2b759d
 def read_reference(

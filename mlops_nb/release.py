@@ -33,6 +33,20 @@ def present_contract(entry: Held) -> Contract | None:  # raises UsageError
     return read_contract(path) if path.is_file() else entry.rules()
 
 # %% ../nbs/lib/250_release.ipynb #ac0cdee5
+def _commit(
+    entry: Held, rows: pa.Table | pd.DataFrame, contract: Contract | None, **about: Any
+) -> Version:  # raises ContractError
+    "The version that the rows of an entry become."
+    checked = enforce(contract, rows) if contract is not None else rows
+    about |= {'batch': entry.batch, 'contract': contract, 'branch': entry.branch, 'hold': False}
+    if entry.key is None:
+        version = commit(entry.store, entry.dataset, checked, **about)
+    else:
+        version = upsert(entry.store, entry.dataset, checked, key=json.loads(entry.key), **about)
+    profile_changes(entry.store, version)
+    return version
+
+# %% ../nbs/lib/250_release.ipynb #ca045dd0
 def release(
     store: Store,
     number: int,  # of the entry
@@ -49,15 +63,8 @@ def release(
         raise RefusedError(
             f'found no rows in quarantine {number}: all were erased; expected an entry with rows'
         )
-    contract, table = present_contract(entry), entry.arrow() if rows is None else rows
-    checked = enforce(contract, table) if contract is not None else table
-    about: dict[str, Any] = {'batch': entry.batch, 'contract': contract, 'branch': entry.branch}
-    about |= {'run': run, 'message': why, 'hold': False}
-    if entry.key is not None:
-        version = upsert(store, entry.dataset, checked, key=json.loads(entry.key), **about)
-    else:
-        version = commit(store, entry.dataset, checked, **about)
-    profile_changes(store, version)
+    table = entry.arrow() if rows is None else rows
+    version = _commit(entry, table, present_contract(entry), run=run, message=why)
     if entry.version not in (None, version.version):
         raise RefusedError(
             f'quarantine {number} was released as {entry.dataset}@{entry.version} already; expected one that '

@@ -27,8 +27,8 @@ from mlops_nb.store import (
 __all__ = ['remaining', 'sharing']
 
 # %% ../nbs/lib/260_remaining.ipynb #592a7385
-def _downstream(store: Store, nodes: Iterable[str]) -> dict[str, list[str]]:
-    "The runs, models and notebooks that had something to do with versions and held batches."
+def _downstream(store: Store, nodes: Iterable[str]) -> Iterator[str]:
+    "A sentence for each kind of what had something to do with versions and held batches."
     found: dict[str, set[str]] = {}
     for node in nodes:
         try:
@@ -37,11 +37,24 @@ def _downstream(store: Store, nodes: Iterable[str]) -> dict[str, list[str]]:
             continue
         for end in (end for edge in (*edges.down, *edges.up) for end in (edge.source, edge.target)):
             kind, _, name = end.partition(':')
-            if kind in ('run', 'model', 'notebook', 'report'):
-                found.setdefault(kind, set()).add(name)
-    return {kind: sorted(names) for kind, names in found.items()}
+            found.setdefault(kind, set()).add(name)
+    kinds = {
+        'run': 'artifacts, logs and cards of the runs', 'notebook': 'notebooks',
+        'model': 'models trained on them', 'report': 'drift reports',
+    }  # fmt: skip
+    for kind, what in kinds.items():
+        if kind in found:
+            yield f'{what}: {", ".join(sorted(found[kind]))}'
 
 
+def _mending(store: Store, dataset: str, nodes: Iterable[str]) -> list[str]:
+    "The notebooks in which held batches were mended, which may show their rows."
+    numbers = [node.removeprefix('quarantine:') for node in nodes if node.startswith('quarantine:')]
+    folder = store.settings.root / 'nbs'
+    paths = [path for one in numbers for path in sorted(folder.glob(f'mend-{dataset}-*-{one}.ipynb'))]
+    return [f'the notebook nbs/{path.name}' for path in paths]
+
+# %% ../nbs/lib/260_remaining.ipynb #68c8b424
 def _mentions(connection: sa.Connection, values: Iterable[Any]) -> Iterator[str]:
     "The columns of the catalogue in which a text still stands."
     texts = [value for value in values if isinstance(value, str) and len(value) >= 4]
@@ -54,15 +67,29 @@ def _mentions(connection: sa.Connection, values: Iterable[Any]) -> Iterator[str]
                 ):
                     yield f'{table.name}.{column.name}'
 
+# %% ../nbs/lib/260_remaining.ipynb #7e5e3c0d
+def _of_batches(connection: sa.Connection, dataset: str, batches: set[str]) -> Iterator[str]:
+    "A sentence for each drift report and each profile of predictions about batches."
+    report, about = drift_report.c, kept_profile.c
+    used = sa.select(report.model, report.batch).where(report.dataset == dataset, report.batch.in_(batches))
+    for model, batch in connection.execute(used):
+        yield f'the drift report of {model}, {batch}'
+    here = about.dataset == dataset, about.role != 'input', about.batch.in_(batches)
+    for model, batch in connection.execute(sa.select(about.model, about.batch).where(*here)):
+        yield f'the profile of predictions of {model}, {batch}'
+
+# %% ../nbs/lib/260_remaining.ipynb #cd424bc0
+def _files(store: Store, dataset: str) -> Iterator[str]:
+    "A sentence for files that nothing names, and for files that are named again."
+    with store.read() as connection:
+        named = set(connection.scalars(sa.select(file.c.digest)))
+        pending = connection.scalars(sa.select(erasure.c.pending).filter_by(dataset=dataset)).all()
+    if young := sum(kept.digest not in named for kept in store.place.everything()):
+        yield f'{young} files of writes that are going on, or were killed: mlops-nb doctor --collect'
+    if again := sum(digest in named for digests in pending for digest in digests):
+        yield f'{again} files that somebody kept again'
+
 # %% ../nbs/lib/260_remaining.ipynb #dddade87
-def _mending(store: Store, dataset: str, nodes: Iterable[str]) -> list[str]:
-    "The notebooks in which held batches were mended, which may show their rows."
-    numbers = [node.removeprefix('quarantine:') for node in nodes if node.startswith('quarantine:')]
-    folder = store.settings.root / 'nbs'
-    paths = [path for one in numbers for path in sorted(folder.glob(f'mend-{dataset}-*-{one}.ipynb'))]
-    return [f'the notebook nbs/{path.name}' for path in paths]
-
-
 def remaining(
     store: Store,
     dataset: str,
@@ -71,36 +98,14 @@ def remaining(
     key: Mapping[str, Any],
 ) -> list[str]:
     "A sentence for each thing that may still hold something of theirs."
-    seen, told = _downstream(store, nodes), list[str]()
-    kinds = {
-        'run': 'artifacts, logs and cards of the runs', 'notebook': 'notebooks',
-        'model': 'models trained on them', 'report': 'drift reports',
-    }  # fmt: skip
-    told += [f'{what}: {", ".join(seen[kind])}' for kind, what in kinds.items() if kind in seen]
-    told += _mending(store, dataset, nodes)
-    report = drift_report.c
+    told = [*_downstream(store, nodes), *_mending(store, dataset, nodes)]
     with store.read() as connection:
-        used = sa.select(report.model, report.batch).where(
-            report.dataset == dataset, report.batch.in_(batches)
-        )
-        told += [f'the drift report of {model}, {batch}' for model, batch in connection.execute(used)]
-        about = kept_profile.c
-        here = about.dataset == dataset, about.role != 'input', about.batch.in_(batches)
-        scored = sa.select(about.model, about.batch).where(*here)
-        told += [
-            f'the profile of predictions of {model}, {batch}' for model, batch in connection.execute(scored)
-        ]
+        told += _of_batches(connection, dataset, batches)
         said = _mentions(connection, key.values())
         told += [f'the catalogue says it in {place}; correct it there' for place in said]
-        named = set(connection.scalars(sa.select(file.c.digest)))
-        pending = connection.scalars(sa.select(erasure.c.pending).filter_by(dataset=dataset)).all()
-    young = sum(kept.digest not in named for kept in store.place.everything())
-    if young:
-        told.append(f'{young} files of writes that are going on, or were killed: mlops-nb doctor --collect')
-    again = sum(digest in named for digests in pending for digest in digests)
-    return told + ([f'{again} files that somebody kept again'] if again else [])
+    return [*told, *_files(store, dataset)]
 
-
+# %% ../nbs/lib/260_remaining.ipynb #df4926a3
 def sharing(store: Store, dataset: str, files: Iterable[str]) -> list[str]:
     "The other datasets that have files with rows of theirs."
     part = dataset_part.c

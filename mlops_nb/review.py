@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,8 @@ import sqlalchemy as sa
 
 # %% auto #0
 __all__ = ['DECISIONS', 'END', 'commands', 'report_html', 'file_name', 'Report', 'find_report', 'load_report', 'report',
-           'reference_batches', 'stands', 'reference_profiles', 'recent_profiles', 'prediction_profiles',
-           'expected_performance', 'importance']
+           'normal_batches', 'reference_batches', 'stands', 'reference_of', 'possible', 'reference_profiles',
+           'recent_profiles', 'prediction_profiles', 'expected_performance', 'importance']
 
 # %% ../nbs/lib/515_review.ipynb #79a52e7d
 from .alarm import tell
@@ -273,32 +274,83 @@ def _training_batches(connection: sa.Connection, model: ModelSettings, bad: set[
     return [batch for batch in batches_of(connection, model.dataset) if batch not in bad][: model.window]
 
 # %% ../nbs/lib/515_review.ipynb #f8aad237
+def normal_batches(
+    store: Store,
+    model: ModelSettings,
+) -> dict[str, tuple[str, ...]]:  # batch: its columns that are normal, empty for all; in order
+    "What stands for normal: the first batches of the training window, and what was accepted since."
+    normal = accepted(store, model.name)
+    with store.read() as connection:
+        bad = _bad_batches(connection, model)
+        normal |= dict.fromkeys(_training_batches(connection, model, bad)[: model.reference], ())
+        return {batch: normal[batch] for batch in batches_of(connection, model.dataset) if batch in normal}
+
+
 def reference_batches(
     store: Store,
     model: ModelSettings,
 ) -> tuple[str, ...]:  # those that have a profile, sorted
-    "The batches that stand for normal: the first of the training window, and those accepted since."
-    normal = accepted(store, model.name)
-    with store.read() as connection:
-        bad = _bad_batches(connection, model)
-        chosen = {*_training_batches(connection, model, bad)[: model.reference], *normal}
-        return tuple(batch for batch in batches_of(connection, model.dataset) if batch in chosen)
+    "The batches that stand for normal, in all columns or in some."
+    return tuple(normal_batches(store, model))
 
 # %% ../nbs/lib/515_review.ipynb #caa86a46
 def stands(
     column: str,  # or a companion, as a profile has it
-    parts: Sequence[str] | None,  # that were accepted: columns, segments, 'SECOND given FIRST'; none: all
+    parts: Sequence[str],  # that were accepted: columns, segments, 'SECOND given FIRST'; empty: all
 ) -> bool:
     "Whether a column of a profile stands for normal."
+    if not parts:
+        return True
     main, mark, beside = column.partition(MARK)
     first, _, second = main.partition('×')
     names = {column, main, f'{second} given {first}', f'{first} with {second}'}
     if mark and beside.startswith('in '):
         names |= {beside.removeprefix('in '), f'{main} {beside}'}
-    needed = {name for part in parts or () for name in re.split(' given | with ', part)}  # by a pair
-    return not parts or bool(names & {*parts}) or main in needed
+    return bool(names & {*parts})
+
+
+def reference_of(
+    normal: Mapping[str, Sequence[str]],  # as `normal_batches` gives it
+    batch: str = '',  # what it is for; '': all that stand for normal
+    choice: str = 'all',  # as [drift] says
+) -> Callable[[str], tuple[str, ...]]:  # of a column: batches, in the order of time
+    "Which batches a column is held against."
+
+    @cache
+    def chosen(names: tuple[str, ...]) -> tuple[str, ...]:
+        return choose_reference(batch, names, choice) if batch else names
+
+    @cache
+    def of(column: str) -> tuple[str, ...]:
+        return chosen(tuple(name for name, parts in normal.items() if stands(column, parts)))
+
+    return of
 
 # %% ../nbs/lib/515_review.ipynb #54dc4aef
+def possible(normal: Mapping[str, Sequence[str]], batch: str, choice: str) -> list[str]:
+    "The batches that some column may be held against: the others need not be read."
+    whole = {name: parts for name, parts in normal.items() if not parts}
+    of_most = reference_of(whole, batch, choice)('')
+    return [name for name in normal if name in of_most or name not in whole]
+
+
+def _profiles(
+    store: Store,
+    model: ModelSettings,
+    batches: Sequence[str],
+    wanted: Callable[[str, str], bool],  # a column, of a batch
+) -> list[Profile]:  # those that have such columns
+    "Profiles with some of their columns; the metadata says of which batch each is."
+    from mlops_nb.profile import load_profile
+
+    found = []
+    for batch in batches:
+        whole = load_profile(store, dataset=model.dataset, batch=batch)
+        columns = {column: one for column, one in whole.columns.items() if wanted(column, batch)}
+        found.append(replace(whole, columns=columns, metadata={**whole.metadata, 'batch': batch}))
+    return [one for one in found if one.columns]
+
+
 def reference_profiles(
     store: Store,
     model: ModelSettings,
@@ -307,17 +359,11 @@ def reference_profiles(
 ) -> list[
     Profile
 ]:  # in the order of their batches; the metadata says which; raises UsageError, SettingsError
-    "The profiles that stand for normal."
-    from mlops_nb.profile import load_profile
-
-    names, normal, found = reference_batches(store, model), accepted(store, model.name), list['Profile']()
-    if batch:
-        names = choose_reference(batch, names, drift_rules(store.settings).reference)
-    for name in names:
-        whole, parts = load_profile(store, dataset=model.dataset, batch=name), normal.get(name)
-        columns = {column: one for column, one in whole.columns.items() if stands(column, parts)}
-        found.append(replace(whole, columns=columns, metadata={**whole.metadata, 'batch': name}))
-    return found
+    "The profiles that stand for normal, each with the columns that do."
+    normal, choice = normal_batches(store, model), drift_rules(store.settings).reference
+    of = reference_of(normal, batch, choice)
+    names = possible(normal, batch, choice)
+    return _profiles(store, model, names, lambda column, name: name in of(column))
 
 # %% ../nbs/lib/515_review.ipynb #b4d0c1a1
 def recent_profiles(
@@ -328,21 +374,21 @@ def recent_profiles(
 ) -> list[
     Profile
 ]:  # in the order of their batches; the metadata says which; raises UsageError, SettingsError
-    "The profiles of the batches since the reference, which do not stand for normal."
-    from mlops_nb.profile import load_profile
-
-    choice, normal = drift_rules(store.settings).reference, reference_batches(store, model)
+    "The profiles of the batches since the reference, each with the columns that do not stand for normal."
+    normal, choice = normal_batches(store, model), drift_rules(store.settings).reference
+    of, first = reference_of(normal, batch, choice), min(possible(normal, batch, choice), default=batch)
     alike = ', '.join(part for part in check_choice(choice) if part.startswith('same')) or 'all'
-    first = choose_reference(batch, normal, choice)[:1]
     with store.read() as connection:
-        apart = _bad_batches(connection, model) | {*normal}
-        names = [name for name in batches_of(connection, model.dataset) if name not in apart]
-    later = [name for name in choose_reference(batch, names, alike) if first and first[0] < name < batch]
-    wholes = [load_profile(store, dataset=model.dataset, batch=name) for name in later]
-    return [
-        replace(one, metadata={**one.metadata, 'batch': name})
-        for one, name in zip(wholes, later, strict=True)
-    ]
+        bad = _bad_batches(connection, model)
+        names = [name for name in batches_of(connection, model.dataset) if name not in bad]
+
+    def came_later(column: str, name: str) -> bool:
+        return any(one < name for one in of(column)[:1]) and not (
+            name in normal and stands(column, normal[name])
+        )
+
+    later = [name for name in choose_reference(batch, names, alike) if first < name < batch]
+    return _profiles(store, model, [name for name in later if normal.get(name) != ()], came_later)
 
 # %% ../nbs/lib/515_review.ipynb #b4d0c1b1
 def prediction_profiles(

@@ -411,7 +411,6 @@ def summary(plan: Plan, folder: Path) -> str:
     counted = f'{label.mean:.1%} of' if plan.is_yes_no else f'{label.mean:.4g} on average in'
     missing = f'; {label.without:,} have no label' if label.without else ''
     seen = ', '.join([*plan.numbers, *plan.categories, *(f'{plan.time}: {part}' for part in plan.clock)])
-    personal = [column.name for column in plan.contract.columns if column.personal]
     lines = [
         f'Made {folder}/ around {plan.file}: {plan.rows:,} rows in {batches}'
         + ('.' if plan.every else ', dealt at random: without --time nobody knows which rows came first.'),
@@ -421,7 +420,7 @@ def summary(plan: Plan, folder: Path) -> str:
         *([f'Key        {plan.key}'] if plan.key else []),
         f'Features   {seen}',
         *(f'Left out   {column}: {why}' for column, why in plan.left_out.items()),
-        *([f'Personal   {", ".join(personal)}'] if personal else []),
+        *([f'Personal   {", ".join(plan.contract.personal)}'] if plan.contract.personal else []),
     ]
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 110
     told = [textwrap.fill(line, width, subsequent_indent=' ' * 11) if line else '' for line in lines]

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['DatasetVersion', 'step', 'Context', 'Names', 'step_calls', 'mentioned', 'code_cells', 'makers', 'Folder',
-           'write_context', 'read_context', 'past_artifacts', 'missing', 'as_metric', 'Step', 'add_project_to_path',
-           'by_hand', 'load', 'profiled', 'save', 'attached']
+           'write_context', 'read_context', 'past_artifacts', 'missing', 'as_metric', 'add_project_to_path', 'by_hand',
+           'Running', 'load', 'profiled', 'save', 'Step', 'attached']
 
 # %% ../nbs/lib/330_step.ipynb #5d719ded
 @dataclass(frozen=True)
@@ -191,12 +191,28 @@ def as_metric(name: str, value: Any) -> float:
         )
     return float(value)
 
-# %% ../nbs/lib/330_step.ipynb #3d2c0f48
-class Step:
-    "The step that this notebook runs as; in JupyterLab, the latest run of it."
+# %% ../nbs/lib/330_step.ipynb #597bc9a0
+def add_project_to_path() -> None:
+    "Put the project's folder on `sys.path`, where there is a project."
+    try:
+        root = str(find_root())
+    except SettingsError:  # outside any project there is nothing to put there
+        return
+    if root not in sys.path:
+        sys.path.insert(0, root)
 
-    def __init__(self) -> None:
-        self._context: Context | None = None
+
+def by_hand(run: str) -> Context:
+    "The context of a notebook that a person runs: artifacts come from past runs."
+    settings = load_settings()
+    return Context(settings, artifacts=past_artifacts(settings, run))
+
+# %% ../nbs/lib/330_step.ipynb #25758001
+class Running:
+    "Where a notebook runs: its context, and the project's store."
+
+    def __init__(self, context: Context | None = None) -> None:  # None: found when it is first needed
+        self._context = context
         self._store: Store | None = None
         add_project_to_path()
 
@@ -227,6 +243,46 @@ class Step:
         "Flow and run, such as 'TrainFlow/12'; '' by hand."
         return self.context.run
 
+# %% ../nbs/lib/330_step.ipynb #6d8796c2
+def load(step: Running, name: str) -> Any:
+    "What `step.load` returns; NotFoundError when it is nowhere."
+    from mlops_nb.artifact import fetch
+
+    if '@' in name:
+        from mlops_nb import data
+
+        return data.load(step.store, name, run=step.run)
+    for place in step.context.saved, step.context.artifacts:
+        if name in place:
+            return fetch(step.store, place[name])
+    raise missing(step.context, name)
+
+
+def profiled(
+    step: Running, data: Any, *, personal: Collection[str], scores: Sequence[Any], pairs: Sequence[Any]
+) -> Profile:
+    "What `step.profile` returns."
+    from mlops_nb.build import profile
+
+    about = {'run': step.run, 'step': step.context.name}
+    key = step.settings.profile_key.encode()
+    known = {name: value for name, value in about.items() if value}
+    return profile(data, known, personal=personal, key=key, scores=scores, pairs=pairs)
+
+
+def save(step: Running, artifacts: Mapping[str, Any]) -> None:
+    "Keep each value in its own format in the store (models, frames), the rest as it is."
+    from mlops_nb.artifact import keep
+
+    for name, value in artifacts.items():
+        if name.startswith('_'):
+            raise UsageError(f'artifact {name!r} starts with an underscore; expected a public name')
+        step.context.saved[name] = keep(step.store, value, name=name)
+
+# %% ../nbs/lib/330_step.ipynb #3d2c0f48
+class Step(Running):
+    "The step that this notebook runs as; in JupyterLab, the latest run of it."
+
     def load(self, name: str) -> Any:
         "An artifact of the steps before; with @ a dataset's version: 'flights@3', 'flights@latest'."
         return load(self, name)
@@ -253,58 +309,6 @@ class Step:
     def attach(self, run: str) -> None:
         "By hand: load from this run ('TrainFlow/12') instead of the latest."
         self._context = by_hand(run)
-
-# %% ../nbs/lib/330_step.ipynb #597bc9a0
-def add_project_to_path() -> None:
-    "Put the project's folder on `sys.path`, where there is a project."
-    try:
-        root = str(find_root())
-    except SettingsError:  # outside any project there is nothing to put there
-        return
-    if root not in sys.path:
-        sys.path.insert(0, root)
-
-
-def by_hand(run: str) -> Context:
-    "The context of a notebook that a person runs: artifacts come from past runs."
-    settings = load_settings()
-    return Context(settings, artifacts=past_artifacts(settings, run))
-
-# %% ../nbs/lib/330_step.ipynb #6d8796c2
-def load(step: Step, name: str) -> Any:
-    "What `step.load` returns; NotFoundError when it is nowhere."
-    from mlops_nb.artifact import fetch
-
-    if '@' in name:
-        from mlops_nb import data
-
-        return data.load(step.store, name, run=step.run)
-    for place in step.context.saved, step.context.artifacts:
-        if name in place:
-            return fetch(step.store, place[name])
-    raise missing(step.context, name)
-
-
-def profiled(
-    step: Step, data: Any, *, personal: Collection[str], scores: Sequence[Any], pairs: Sequence[Any]
-) -> Profile:
-    "What `step.profile` returns."
-    from mlops_nb.build import profile
-
-    about = {'run': step.run, 'step': step.context.name}
-    key = step.settings.profile_key.encode()
-    known = {name: value for name, value in about.items() if value}
-    return profile(data, known, personal=personal, key=key, scores=scores, pairs=pairs)
-
-
-def save(step: Step, artifacts: Mapping[str, Any]) -> None:
-    "Keep each value in its own format in the store (models, frames), the rest as it is."
-    from mlops_nb.artifact import keep
-
-    for name, value in artifacts.items():
-        if name.startswith('_'):
-            raise UsageError(f'artifact {name!r} starts with an underscore; expected a public name')
-        step.context.saved[name] = keep(step.store, value, name=name)
 
 # %% ../nbs/lib/330_step.ipynb #161b818e
 DatasetVersion = NewType('DatasetVersion', str)  # such as 'flights@3', for `step.load`

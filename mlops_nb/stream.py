@@ -9,17 +9,19 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 
+from .arrays import no_rows
 from .core import NotFoundError, UsageError
 from .tables import read_file
 
 # %% auto #0
-__all__ = ['LARGE', 'CELLS', 'LEAST_ROWS', 'Item', 'Made', 'from_cursor', 'csv_types', 'from_arrow', 'from_file', 'pieces',
-           'block_rows', 'joined', 'as_table', 'same_kind', 'blocks', 'ahead']
+__all__ = ['LARGE', 'CELLS', 'LEAST_ROWS', 'Item', 'Made', 'from_cursor', 'csv_types', 'from_parquet', 'from_arrow', 'from_file',
+           'pieces', 'block_rows', 'joined', 'as_table', 'same_kind', 'blocks', 'ahead']
 
 # %% ../nbs/lib/200_stream.ipynb #8274b733
 def from_cursor(
@@ -62,13 +64,34 @@ def csv_types(
         return {name: kind if kind != pa.null() else pa.string() for name, kind in found.items()}
 
 # %% ../nbs/lib/200_stream.ipynb #647035cc
+@contextmanager
+def _whole() -> Iterator[None]:
+    "Turn what Arrow says of a damaged file into UsageError."
+    try:
+        yield
+    except (pa.ArrowException, OSError) as e:
+        told = str(e).splitlines()[0][:200]
+        raise UsageError(f'the data cannot be read: {told}; expected whole files') from e
+
+
+def from_parquet(
+    path: Path,  # of one file
+) -> Iterator[pa.RecordBatch]:  # the first one empty; raises UsageError
+    "The batches of a Parquet file; `pyarrow.dataset`, which imports pandas, is not needed for it."
+    import pyarrow.parquet as pq
+
+    with _whole(), pq.ParquetFile(path) as file:
+        yield no_rows(file.schema_arrow)
+        yield from file.iter_batches(1 << 15, use_threads=False)
+
+
 def from_arrow(
     data: Any,  # a dataset or scanner of pyarrow, or the path of Parquet files
 ) -> Iterator[pa.RecordBatch]:  # the first one empty; raises UsageError
     "The batches of an Arrow dataset, few of them read ahead."
     import pyarrow.dataset as ds
 
-    try:
+    with _whole():
         if isinstance(data, Path):
             data = ds.dataset(data, format='parquet')
         if hasattr(data, 'scanner'):
@@ -76,12 +99,8 @@ def from_arrow(
             if isinstance(getattr(data, 'format', None), ds.ParquetFileFormat):
                 one_by_one['fragment_scan_options'] = ds.ParquetFragmentScanOptions(pre_buffer=False)
             data = data.scanner(batch_size=1 << 15, **one_by_one)
-        yield pa.RecordBatch.from_pylist([], data.projected_schema)
+        yield no_rows(data.projected_schema)
         yield from data.to_batches()
-    except (pa.ArrowException, OSError) as e:
-        raise UsageError(
-            f'the data cannot be read: {str(e).splitlines()[0][:200]}; expected whole files'
-        ) from e
 
 # %% ../nbs/lib/200_stream.ipynb #ac04810d
 def from_file(
@@ -95,10 +114,10 @@ def from_file(
     first = path if path.is_file() else next(iter(sorted(path.rglob('*.parquet'))), None)
     if first is None:
         raise UsageError(f'{path} holds no Parquet files; expected a file, or a folder of them')
-    with first.open('rb') as file:
+    with _whole(), first.open('rb') as file:
         magic = file.read(4)
     if magic == b'PAR1':
-        yield from from_arrow(path)
+        yield from from_parquet(path) if path.is_file() else from_arrow(path)
     elif first.suffix == '.csv' and first.stat().st_size > LARGE:
         from pyarrow.csv import ConvertOptions, ReadOptions, open_csv
 
@@ -120,7 +139,7 @@ def pieces(
         yield from from_arrow(data)
     elif hasattr(data, '__arrow_c_stream__'):  # polars, DuckDB, ADBC, pyarrow's own readers
         reader = pa.RecordBatchReader.from_stream(data)
-        yield pa.RecordBatch.from_pylist([], reader.schema)  # names the columns where there are no rows
+        yield no_rows(reader.schema)  # names the columns where there are no rows
         yield from reader
     elif hasattr(data, 'arrow') and hasattr(data, 'batches'):  # a version of a dataset
         yield from (data.arrow(batches=[batch]) for batch in data.batches)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import csv
 import io
 import re
+from html import escape
 from xml.etree import ElementTree
 
 from .core import UsageError, choices
 from .figures import label
-from .told import column_words, glance, mark, missing_words
+from .told import apart, column_words, glance, mark, missing_words
 from .verdict import ColumnDrift, Drift, drift_sentences
 
 # %% auto #0
@@ -81,16 +82,8 @@ def as_text(
     width: int = 200,
 ) -> str:
     "Words that Markdown shows as they are."
-    plain = label(words, width)
-    return (
-        re.sub(
-            r'([\\\\`*_{}\[\]()#+!|~-])',
-            r'\\\1',
-            plain.replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;'),
-        )
-        .replace('://', ':&#47;&#47;')
-        .replace('@', '&#64;')
-    )
+    plain = re.sub(r'([\\`*_{}\[\]()#+!|~-])', r'\\\1', escape(label(words, width), quote=False))
+    return plain.replace('://', ':&#47;&#47;').replace('@', '&#64;')
 
 
 def markdown(
@@ -105,7 +98,7 @@ def markdown(
         for one in glance(drift)
     ]
     changed = [(one.column, one) for one in drift.columns if one.verdict in ('drift', 'watch')]
-    changed += [(f'{one.column.column} in {one.segment}', one.column) for one in drift.segments]
+    changed += [(f'{one.column.column} in {one.segment}', one.column) for one in apart(drift)]
     if changed:
         lines += ['', '| column | verdict | what changed | missing |', '|---|---|---|---|']
     for name, one in changed[:most]:
@@ -123,41 +116,21 @@ def cell(value: object) -> object:
     if not isinstance(value, str):
         return '' if value is None else value
     text = ''.join(c if c.isprintable() else ' ' for c in value)
-    return (
-        f"'{text}"
-        if value[:1] in ('=', '+', '-', '@', '\t', '\r', '\n') or text[:1] in ('=', '+', '-', '@')
-        else text
-    )
+    runs = value.startswith(('=', '+', '-', '@', '\t', '\r', '\n')) or text.startswith(('=', '+', '-', '@'))
+    return f"'{text}" if runs else text
 
-
+# %% ../nbs/lib/365_summary.ipynb #6cf350cd
 def as_csv(
     drift: Drift,
 ) -> str:
     "A line a column."
     out = io.StringIO()
     writer = csv.writer(out, lineterminator='\r\n')
-    writer.writerow(
-        [
-            'column',
-            'segment',
-            'verdict',
-            'muted',
-            'reason',
-            'p',
-            'distance',
-            'usual',
-            'missing before',
-            'missing now',
-            'importance',
-        ]
-    )
-    for part, one in [
-        *(('', one) for one in drift.columns),
-        *((s.segment, s.column) for s in drift.segments),
-    ]:
-        texts, figures = (
-            (one.column, part, one.verdict, one.muted, one.reason),
-            (one.p, one.distance, one.usual, *one.missing, one.importance),
-        )
+    names = 'column', 'segment', 'verdict', 'muted', 'reason', 'p', 'distance', 'usual'
+    writer.writerow([*names, 'missing before', 'missing now', 'importance'])
+    parts = [('', one) for one in drift.columns] + [(part.segment, part.column) for part in drift.segments]
+    for segment, one in parts:
+        texts = one.column, segment, one.verdict, one.muted, one.reason
+        figures = one.p, one.distance, one.usual, *one.missing, one.importance
         writer.writerow([cell(value) for value in (*texts, *figures)])
     return out.getvalue()

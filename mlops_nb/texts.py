@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from .arrays import from_numpy
 from .sketch import ITEMS, LONGEST, Frequent, frequent_of, leading_zeros, murmur
 
 # %% auto #0
@@ -34,7 +35,8 @@ def text_hashes(
     letters, starts = text_bytes(texts)
     lengths = starts[1:] - starts[:-1]
     low, high = np.zeros(len(texts), np.uint64), np.zeros(len(texts), np.uint64)
-    for length in np.unique(lengths[lengths > 0]).tolist():
+    present, _ = np.unique(lengths[lengths > 0], return_counts=True)  # without counts it imports numpy.ma
+    for length in present.tolist():
         rows = np.flatnonzero(lengths == length)
         together = len(rows) == len(texts)
         block = letters[starts[0] : starts[-1]].reshape(-1, length) if together else None
@@ -74,5 +76,5 @@ def frequent_texts(
         return frequent_of(texts.to_pylist(), counts)
     cut = int(np.partition(counts, len(counts) - ITEMS - 1)[len(counts) - ITEMS - 1])
     kept = np.flatnonzero(counts > cut)
-    found = frequent_of(texts.take(pa.array(kept)).to_pylist(), counts[kept] - cut)
+    found = frequent_of(texts.take(from_numpy(kept)).to_pylist(), counts[kept] - cut)
     return Frequent(found.above, cut, int(counts.sum()))

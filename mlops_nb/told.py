@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from .figures import label, percent
-from .verdict import ColumnDrift, Drift, Estimate, listed
+from .verdict import ColumnDrift, Drift, Estimate, SegmentDrift, listed
 
 # %% auto #0
-__all__ = ['MARKS', 'mark', 'odds', 'spread', 'moved_words', 'missing_words', 'onset_words', 'column_words', 'Answer',
-           'alarms_of', 'is_wrong', 'since_when', 'where', 'estimate_words', 'carried_by', 'does_it_matter',
-           'what_to_do', 'glance']
+__all__ = ['MARKS', 'mark', 'odds', 'spread', 'moved_words', 'missing_words', 'onset_words', 'column_words', 'parted', 'in_parts',
+           'apart', 'Answer', 'alarms_of', 'is_wrong', 'since_when', 'where', 'estimate_words', 'carried_by',
+           'does_it_matter', 'what_to_do', 'glance']
 
 # %% ../nbs/lib/360_told.ipynb #cef47381
 MARKS: Final = {'drift': '▲ drift', 'watch': '◆ watch', 'stable': '● stable', 'cannot tell': '○ cannot tell'}
@@ -88,6 +88,52 @@ def column_words(column: ColumnDrift) -> list[tuple[str, str]]:  # name and figu
         found.append(('distance', f'{column.distance:.3f}{usual} (Jensen-Shannon, 0 to 0.83)'))
     return found
 
+# %% ../nbs/lib/360_told.ipynb #51f0c0d2
+def parted(drift: Drift, column: str) -> dict[str, tuple[list[str], list[str]]]:
+    "By each column that parts the rows: the segments in which a column drifted, and the others."
+    found = dict[str, tuple[list[str], list[str]]]()
+    for one in sorted(drift.segments, key=lambda one: one.segment):
+        if one.column.column == column and one.column.verdict == 'drift':
+            found.setdefault(one.segment.partition('=')[0], ([], []))[0].append(one.segment)
+    for by, (names, rest) in found.items():
+        rest += [name for name in drift.parts if name.partition('=')[0] == by and name not in names]
+    return found
+
+
+def in_parts(
+    drift: Drift,
+    column: str,
+    *,
+    brief: bool = False,  # do not name them
+) -> list[
+    str
+]:  # one for each column that parts the rows: 'in 14 of 16 segments by carrier, not in HA and OO'
+    "In which segments a column drifted."
+    told = []
+    for by, (names, rest) in parted(drift, column).items():
+        if len(names) == 1 and (brief or len(rest) < 2):
+            told.append(f'in {names[0]}')
+        elif not rest:
+            told.append(f'in all {len(names)} segments by {by}')
+        else:
+            most = len(rest) < len(names)
+            shown = listed([one.partition('=')[2] or one for one in (rest if most else names)])
+            told.append(f'in {len(names)} of {len(names) + len(rest)} segments by {by}')
+            told[-1] += '' if brief else f', not in {shown}' if most else f': {shown}'
+    return told
+
+
+def apart(drift: Drift) -> list[SegmentDrift]:
+    "The segments that changed, but for those of a column that drifted as a whole and in most of them."
+    whole = {one.column for one in drift.columns if one.verdict == 'drift'}
+    most = {
+        (column, by)
+        for column in whole
+        for by, (names, rest) in parted(drift, column).items()
+        if len(names) > len(rest)
+    }
+    return [one for one in drift.segments if (one.column.column, one.segment.partition('=')[0]) not in most]
+
 # %% ../nbs/lib/360_told.ipynb #77657538
 @dataclass(frozen=True)
 class Answer:
@@ -120,7 +166,7 @@ def is_wrong(drift: Drift) -> Answer:
 
 def since_when(drift: Drift) -> Answer:
     "Since when?"
-    found = alarms_of(drift)
+    found = [*(one for one in drift.columns if one.drifted), *(one.column for one in drift.inside)]
     onsets = sorted({one.onset.since for one in found if one.onset})
     if not found:
         return Answer('Since when?', '–')
@@ -135,20 +181,17 @@ def since_when(drift: Drift) -> Answer:
 # %% ../nbs/lib/360_told.ipynb #07b704b1
 def where(drift: Drift) -> Answer:
     "Where?"
-    parts = [f'{one.column.column} in {one.segment}' for one in drift.segments if one.column.drifted]
-    names = [*drift.drifted, *parts]
+    parts = dict.fromkeys(one.column.column for one in drift.inside)
+    inside = [f'{name} {words}' for name in parts for words in in_parts(drift, name, brief=True)]
+    names = [*drift.drifted, *inside]
     if not names:
         watched = [one.column for one in drift.columns if one.verdict == 'watch' and not one.muted]
         return Answer('Where?', '–', f'to be watched: {listed(watched)}' if watched else '')
-    together = [one for one in drift.events if len(one.columns) > 1]
-    more = (
-        f'{len(drift.events)} event{"s" * (len(drift.events) != 1)}: some changed together'
-        if together
-        else ''
-    )
-    return Answer('Where?', listed(names), more)
+    together = any(len(one.columns) > 1 for one in drift.events)
+    events = f'{len(drift.events)} event{"s" * (len(drift.events) != 1)}: some changed together'
+    return Answer('Where?', listed(names), events if together else '')
 
-
+# %% ../nbs/lib/360_told.ipynb #813388cc
 def estimate_words(one: Estimate) -> str:
     "A figure of the model."
     if one.value is None and one.realised is None:
@@ -161,7 +204,7 @@ def estimate_words(one: Estimate) -> str:
     usual = f', usually {one.usual[0]:.3f} to {one.usual[1]:.3f}' if one.usual else ''
     return f'{one.metric}: {"; ".join(found)}{usual}'
 
-
+# %% ../nbs/lib/360_told.ipynb #8fd0287a
 def carried_by(drift: Drift) -> list[float]:  # empty: not known
     "The importance of each column that counts as changed: once, in however many segments it did."
     found = {one.column: one.importance for one in alarms_of(drift) if one.importance is not None}
@@ -170,23 +213,16 @@ def carried_by(drift: Drift) -> list[float]:  # empty: not known
 
 def does_it_matter(drift: Drift) -> Answer:
     "Does it matter?"
-    known = carried_by(drift)
+    question, known = 'Does it matter?', carried_by(drift)
     weight = f'the columns carry {percent(sum(known))} of the model' if known else ''
     judged = [one for one in drift.performance if one.value is not None or one.realised is not None]
-    worse = [one for one in judged if one.alarm]
-    if worse:
-        return Answer(
-            'Does it matter?',
-            'Yes: the model is worse',
-            '; '.join([estimate_words(worse[0]), *([weight] if weight else [])]),
-        )
     if judged:
+        told = next((one for one in judged if one.alarm), judged[0])
         words = 'Not to the model so far' if alarms_of(drift) else 'No'
-        return Answer(
-            'Does it matter?', words, '; '.join([estimate_words(judged[0]), *([weight] if weight else [])])
-        )
+        words = 'Yes: the model is worse' if told.alarm else words
+        return Answer(question, words, '; '.join(filter(None, [estimate_words(told), weight])))
     words = ('Little' if sum(known) < 0.05 else 'It may') if known else 'Not known'
-    return Answer('Does it matter?', words if alarms_of(drift) else '–', weight)
+    return Answer(question, words if alarms_of(drift) else '–', weight)
 
 # %% ../nbs/lib/360_told.ipynb #367b1359
 def what_to_do(drift: Drift) -> Answer:

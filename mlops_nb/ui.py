@@ -237,7 +237,7 @@ class Decided(Page):
         given: dict[str, Any] = {
             name: self.get_body_argument(name, '') for name in ('action', 'since', 'until', 'why')
         }
-        given['about'] = self.get_body_arguments('about', strip=False)
+        given['about'] = [name for name in self.get_body_arguments('about', strip=False) if name]
         after, error = self.get_body_argument('after', '0'), ''
         status, made, seen = 303, 0, int(after) if after.isdecimal() else 0
 

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -17,19 +18,20 @@ import sqlalchemy as sa
 
 from .core import NotFoundError, RefusedError, Settings, allowed, choices
 from .decision import ACTIONS, LONGEST, Case, batches_of, cases, parts_of
-from .drift_page import drift_html, place
+from .drift_page import drift_html, place, size
 from .figures import label
 from .page import clean_html, markup, notebook_html, render
 from .profile import load_profile, merge
 from .review import Report, file_name, load_report
 from .store import Store, drift_report
+from .told import apart
 
 # %% auto #0
-__all__ = ['MOST_PARTS', 'Visit', 'causes', 'list_page', 'work_of', 'form_values', 'report_page', 'profile_page', 'run_page',
-           'prepared_page']
+__all__ = ['ROOM_FOR_PARTS', 'Visit', 'causes', 'list_page', 'work_of', 'listed_parts', 'form_values', 'report_page',
+           'profile_page', 'run_page', 'prepared_page']
 
 # %% ../nbs/lib/780_ui_pages.ipynb #749cc599
-MOST_PARTS = 60  # columns that the form offers
+ROOM_FOR_PARTS = 65_000  # bytes of the columns that the form lists; the others are typed
 
 
 @dataclass(frozen=True)
@@ -104,20 +106,26 @@ def work_of(report: Report, visit: Visit) -> list[dict[str, str]]:
     return found
 
 # %% ../nbs/lib/780_ui_pages.ipynb #2f6d2b68
+def listed_parts(parts: Sequence[str]) -> list[str]:
+    "The first columns, as many as the form has room for."
+    sizes = accumulate(100 + size(part, label(part, 60)) for part in parts)
+    return [part for part, end in zip(parts, sizes, strict=True) if end <= ROOM_FOR_PARTS]
+
+
 def form_values(store: Store, report: Report, visit: Visit) -> dict[str, Any]:
     "What the form offers, and what was typed into it."
-    today = date.today()
-    changed = [one.column for one in sorted(report.drift.columns, key=place) if place(one) < 3]
-    parts = list(
-        dict.fromkeys(
-            [*changed, *(one for one in parts_of(report.drift) if ' in ' in one), *parts_of(report.drift)]
-        )
-    )
+    drift, today = report.drift, date.today()
+    flagged = [one.column for one in sorted(drift.columns, key=place) if place(one) < 3]
+    flagged += [f'{one.column.column} in {one.segment}' for one in apart(drift)]
+    parts = [*dict.fromkeys([*flagged, *parts_of(drift)])]
+    listed = listed_parts(parts)
     with store.read() as connection:
         batches = [one for one in batches_of(connection, report.dataset) if one < report.batch]
     given = {'action': '', 'about': (), 'since': '', 'until': '', 'why': '', **visit.given}
     return {
-        'actions': ACTIONS, 'parts': parts[:MOST_PARTS], 'batches': batches[:-25:-1], 'given': given, 
+        'actions': ACTIONS, 'flagged': listed[: len(flagged)], 'others': listed[len(flagged) :],
+        'left_out': len(parts) - len(listed), 'batches': batches[:-25:-1], 'given': given, 
+        'typed': next((one for one in given['about'] if one not in listed), ''),
         'shown': label, 'first_day': today + timedelta(days=1), 'usual_day': today + timedelta(days=30),
         'last_day': today + LONGEST,
     }  # fmt: skip

@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 
 from .contract import Contract
 from .core import ConflictError, ContractError, NotFoundError, UsageError
-from .data import Draft, check_rows, contract_of, draft_of, read_parts, write
+from .data import Draft, check_rows, contract_of, draft_of, write
 from .quarantine import guarded
+from .reading import read_parts
 from .store import Store
 from .version import MAIN, Version, check_name, head
 
@@ -89,9 +90,6 @@ def _keyed(rows: pa.Table, key: Sequence[str], dataset: str) -> list[str]:
     return list(key)
 
 # %% ../nbs/lib/242_upsert.ipynb #be200a83
-TRIES: Final = 20
-
-
 def _drafts(
     store: Store, before: Version, data: Any, key: Sequence[str], *, contract: Contract | None, batch: str
 ) -> list[Draft]:  # raises UsageError, ContractError
@@ -103,6 +101,9 @@ def _drafts(
         draft_of(store, check_rows(table, dataset, contract), dataset=dataset, batch=name, contract=contract)
         for name, table in changed.items()
     ]
+
+# %% ../nbs/lib/242_upsert.ipynb #93225dbb
+TRIES: Final = 20
 
 
 def upsert(

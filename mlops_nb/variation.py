@@ -158,7 +158,7 @@ def part_of(
     scores = np.cbrt((away * away).sum(axis=1) / (np.maximum(normal, 0.0) + noise))
     return Part(direction, free, grown, scores)
 
-
+# %% ../nbs/lib/230_variation.ipynb #131f888c
 def vary(
     counts: Floats,  # reference batches × bins, each batch with rows
     places: Floats,  # of each batch in time

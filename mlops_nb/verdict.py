@@ -60,7 +60,7 @@ class Moved:
 class TrendLine:
     "One figure of a column over the batches of `Drift.batches`."
 
-    what: str  # 'median', or the category whose share of rows it is, 0 to 1
+    what: str  # 'median', of a pair 'rank correlation', or the category whose share of rows it is, 0 to 1
     values: tuple[float | None, ...]  # None: the batch has no values
     low: float | None = None  # between both, 99 % of normal batches lie; None: not known
     high: float | None = None
@@ -184,6 +184,7 @@ class Drift:
     columns: tuple[ColumnDrift, ...] = field(repr=False)  # the most surprising first
     batches: tuple[str, ...] = ()  # what trends go over, in the order of time; this one is the last
     segments: tuple[SegmentDrift, ...] = ()  # those that drifted or are to be watched
+    parts: tuple[str, ...] = ()  # names of all segments that were compared
     events: tuple[Event, ...] = ()  # all drifted columns, grouped
     performance: tuple[Estimate, ...] = ()
     doubts: tuple[Doubt, ...] = ()  # reference batches that should perhaps be left out

@@ -320,9 +320,8 @@ def lookup(store: Store, connection: sa.Connection, spec: str) -> Version:
             f'found {spec!r}; expected DATASET@VERSION, @latest, @TAG, @BRANCH or @TIME, such as '
             f'{dataset}@latest'
         )
-    of, number = dataset_version.c, _pointed(connection, dataset, which)
-    if re.fullmatch('[0-9]{1,9}', which):
-        number = int(which)
+    of, is_number = dataset_version.c, re.fullmatch('[0-9]{1,9}', which)
+    number = int(which) if is_number else _pointed(connection, dataset, which)
     if number is not None:
         version = newest(store, connection, of.dataset == dataset, of.version == number)
     elif which == 'latest' or which in branches_of(connection, dataset):

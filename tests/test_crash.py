@@ -148,6 +148,17 @@ def commit_month(store: Store, month: int, delay: float = 3, branch: str = 'main
     )
 
 
+def import_january(store: Store) -> None:
+    "A file with its profile, its source and who produced it, all in one transaction."
+    from mlops_nb.contract import Column, Contract
+    from mlops_nb.imports import import_rows
+
+    path = store.settings.root / '2013-01.csv'
+    path.write_text('flight,delay\n1,3.5\n11,-1.5\n')
+    contract = Contract('flights', (Column(name='flight', type='int'), Column(name='delay', type='float')))
+    import_rows(store, 'flights', path, batch='2013-01', contract=contract, run='IngestFlow/1')
+
+
 def tag_it(store: Store) -> None:
     from mlops_nb.data import tag
 
@@ -276,6 +287,7 @@ CALLS = {
     'commit a second batch': Call(commit_january, commit_february, FILE + COMMIT),
     'commit a batch again': Call(commit_january, commit_january, COMMIT),
     'correct a batch': Call(commit_january, correct_january, FILE + COMMIT),
+    'import a file': Call(nothing, import_january, FILE + COMMIT),
     'tag a version': Call(commit_january, tag_it, COMMIT),
     'branch': Call(commit_two, branch_it, COMMIT),
     'commit on a branch': Call(some_months, commit_on_it, FILE + COMMIT),

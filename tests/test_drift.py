@@ -347,6 +347,30 @@ def test_numbers_of_which_new_ones_keep_coming_are_no_news() -> None:
     assert not only(compare(days[-1], days[:-1]).columns, 'article').fact
 
 
+def test_a_segment_that_drifted_is_shown_with_its_own_way_through_the_batches() -> None:
+    from mlops_nb.build import profile as build
+    from mlops_nb.drift_page import drift_html
+
+    rng = np.random.default_rng(12)
+
+    def week(number: int, lift: float = 1.0, cities: tuple[str, ...] = ('Rome', 'Oslo')) -> Profile:
+        city = rng.choice(cities, 4000)
+        fare = rng.normal(20, 1, 4000) * np.where(city == 'Oslo', lift, 1)
+        return build(pa.table({'fare': fare, 'city': city}), {'batch': f'w{number:02}'}, segments_by=['city'])
+
+    reference = [week(0, cities=('Rome',)), *(week(k) for k in range(1, 9))]
+    drift = compare(week(10, 1.04), reference, recent=[week(9, 1.04)])
+    (oslo,) = [s.column for s in drift.segments if s.segment == 'city=Oslo' and s.column.column == 'fare']
+    assert oslo.drifted and oslo.trend and oslo.onset and oslo.onset.since == 'w09'
+    assert drift.batches == tuple(f'w{number:02}' for number in range(11))
+    first, *normal, ninth, last = oslo.trend.values
+    assert first is None and all(value and 19 < value < 21 for value in normal)  # nobody flew there at first
+    assert ninth and last and oslo.trend.high and min(ninth, last) > oslo.trend.high
+    page = drift_html(drift, title='x', about=[], tail='commands.html', commands=[])
+    article = page.partition('<bdi>city=Oslo</bdi>')[2].partition('</article>')[0]
+    assert article.count('<svg') == 2 and 'class="mnb-band"' in article and 'class="mnb-since"' in article
+
+
 def test_a_pair_shows_what_both_columns_hide() -> None:
     from mlops_nb.build import profile as build
     from mlops_nb.companions import pair_of

@@ -109,6 +109,7 @@ def test_parts_of_the_rows_and_pairs_are_compared_where_the_command_names_them(
     done = check('dearer.parquet', 'history.parquet', *time, '--segment', 'channel')
     assert done.returncode == 1 and 'amount in channel=desk: moved up' in done.stdout, done.stderr
     assert 'channel=desk' in (tmp_path / 'drift-dearer.html').read_text()
+    assert 'in 1 of 3 segments by channel: desk' in done.stdout
     assert 'channel=web' not in done.stdout
     done = check('tipped.parquet', 'history.parquet', *time, '--pair', 'amount,tip')
     assert 'tip given amount: moved up where amount is as before' in done.stdout, done.stdout

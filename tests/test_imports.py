@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
-from conftest import Run
+from conftest import COMMAND, Run
 from databases import fresh_database, new_project, postgres  # noqa: F401
 
 from mlops_nb.contract import Column, Contract, read_contract, write_contract
@@ -227,6 +229,118 @@ def test_the_error_without_a_connectors_library_names_the_extra(
         monkeypatch.setitem(sys.modules, library, None)  # as where it is not installed
         with pytest.raises(UsageError, match=rf"pip install 'mlops-nb\[{kind}\]'"):
             refer(store, 'rows', kind, 'lake/weather.hourly')
+
+
+def catalogue(folder: Path, count: int = 4) -> list[Path]:
+    "A file for each month, the later ones in other formats."
+    frames = [FRAME.assign(n=FRAME['n'] + 10 * i) for i in range(count)]
+    paths = [folder / f'2013-{i + 1:02}.{"parquet" if i % 2 else "csv"}' for i in range(count)]
+    for path, frame in zip(paths, frames, strict=True):
+        frame.to_parquet(path, index=False) if path.suffix == '.parquet' else frame.to_csv(path, index=False)
+    return paths
+
+
+def with_contract(store: Store) -> Path:
+    root = store.settings.root
+    (root / 'contracts').mkdir()
+    write_contract(ROWS, root / 'contracts' / 'rows.toml')
+    return root
+
+
+def test_a_back_catalogue_is_one_command_and_a_version_for_each_file_in_the_order_given(
+    store: Store, tmp_path: Path, mlops: Run
+) -> None:
+    root, files = with_contract(store), catalogue(tmp_path)[::-1]
+    done = mlops('data', 'commit', 'rows', *files, '--message', 'at once', folder=root)
+    told = [f'rows@{i}: {3 * i} rows with {path.stem}' for i, path in enumerate(files, 1)]
+    assert done.stdout.splitlines() == [*told, 'Next: mlops-nb data versions rows'], done.stderr
+    assert done.stderr == ''  # no bar where nobody looks
+    kept = versions(store, 'rows')
+    assert list(kept['batch']) == [path.stem for path in files] and set(kept['message']) == {'at once'}
+    assert sorted(list_profiles(store)['batch']) == [path.stem for path in files[::-1]]
+    for number, path in enumerate(files, 1):
+        rows = pd.read_csv(path) if path.suffix == '.csv' else pd.read_parquet(path)
+        alone = commit(store, 'alone', rows, batch=path.stem, contract=replace(ROWS, dataset='alone'))
+        assert alone.parts[-1].digest == load(store, f'rows@{number}').info.parts[-1].digest
+        assert (
+            trace(store, f'dataset:rows@{number}')
+            .nodes('source', up=True)[0]
+            .startswith(f'source:{path.name} ')
+        )
+    again = mlops('data', 'commit', 'rows', *files, folder=root)
+    assert again.stdout.splitlines()[:-1] == [
+        f'rows@{i}: {path.stem} is there already' for i, path in enumerate(files, 1)
+    ]
+    assert len(versions(store, 'rows')) == len(files) and check(store) == []
+
+
+def test_files_of_which_one_is_no_table_are_refused_before_the_first_is_committed(
+    store: Store, tmp_path: Path, mlops: Run
+) -> None:
+    root, files = with_contract(store), catalogue(tmp_path)
+    files[1].write_bytes(files[1].read_bytes()[:-9])
+    files[2].write_text('n,word\n1,a\n2\n')
+    done = mlops('data', 'commit', 'rows', *files, tmp_path / 'none.csv', folder=root)
+    assert done.returncode == 2 and done.stdout == '' and done.stderr.endswith('Nothing was committed\n')
+    assert all(str(path) in done.stderr for path in (*files[1:3], tmp_path / 'none.csv'))
+    assert str(files[0]) not in done.stderr and versions(store).empty and held_batches(store).empty
+    (tmp_path / 'again').mkdir()
+    twice = mlops('data', 'commit', 'rows', files[0], tmp_path / 'again' / files[0].name, folder=root)
+    assert 'several files for batch 2013-01' in twice.stderr
+    named = mlops('data', 'commit', 'rows', *files, '--batch', '2013', folder=root)
+    assert named.returncode == 2 and 'found --batch 2013 and 4 sources; expected one' in named.stderr
+    assert versions(store).empty
+
+
+def test_a_file_that_breaks_the_contract_stops_the_rest_and_the_same_command_goes_on(
+    store: Store, tmp_path: Path, mlops: Run
+) -> None:
+    root, files = with_contract(store), catalogue(tmp_path)
+    right = files[2].read_text()
+    files[2].write_text('n,word\n-1,a\n')
+    done = mlops('data', 'commit', 'rows', *files, folder=root)
+    assert done.returncode == 1 and 'quarantine show 1' in done.stderr
+    assert done.stdout.splitlines() == ['rows@1: 3 rows with 2013-01', 'rows@2: 6 rows with 2013-02']
+    assert f'Committed: 2013-01, 2013-02. Not committed: {files[2]}, {files[3]}. ' in done.stderr
+    files[2].write_text(right)
+    again = mlops('data', 'commit', 'rows', *files, folder=root)
+    assert again.stdout.splitlines()[:4] == [
+        'rows@1: 2013-01 is there already',
+        'rows@2: 2013-02 is there already',
+        'rows@3: 9 rows with 2013-03',
+        'rows@4: 12 rows with 2013-04',
+    ]
+    assert load(store, 'rows@4').arrow()['n'].to_pylist() == [10 * i + n for i in range(4) for n in (1, 2, 3)]
+
+
+def test_files_replace_rows_by_key_one_after_the_other(store: Store, tmp_path: Path, mlops: Run) -> None:
+    root, files = with_contract(store), catalogue(tmp_path, 3)
+    mlops('data', 'commit', 'rows', *files, folder=root)
+    late = [tmp_path / 'late-1.csv', tmp_path / 'late-2.csv']
+    late[0].write_text('n,word\n1,first\n11,first\n')
+    late[1].write_text('n,word\n11,second\n99,new\n')
+    done = mlops('data', 'commit', 'rows', *late, '--upsert', folder=root)
+    assert [line.partition(':')[0] for line in done.stdout.splitlines()] == ['rows@4', 'rows@5', 'Next']
+    rows = dict(zip(*load(store, 'rows@5').arrow().to_pydict().values(), strict=True))
+    assert (rows[1], rows[11], rows[99], len(rows)) == ('first', 'second', 'new', 10)
+
+
+def test_on_a_terminal_a_bar_says_how_many_files_are_done(store: Store, tmp_path: Path) -> None:
+    root, files = with_contract(store), catalogue(tmp_path, 2)
+    ours, theirs = os.openpty()
+    done = subprocess.run(
+        [COMMAND, 'data', 'commit', 'rows', *files],
+        cwd=root,
+        stderr=theirs,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    os.close(theirs)
+    told = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert done.stdout.count('\n') == 3 and '░' not in done.stdout
+    assert '░ 0 of 2: 2013-01.csv' in told and '░ 1 of 2: 2013-02.parquet' in told
+    assert told.endswith('\r\x1b[K')  # and is gone at the end
 
 
 def test_the_commands_commit_draft_a_contract_search_features_and_draw_lineage(

@@ -16,6 +16,7 @@ from mlops_nb.cli import app
 from mlops_nb.companions import association, fix_pairs
 from mlops_nb.comparison import compare
 from mlops_nb.core import MlopsError, load_settings
+from mlops_nb.drift_page import drift_html
 from mlops_nb.profile import Profile, load_profile, merge, profile_table
 from mlops_nb.store import Store, open_store
 
@@ -98,6 +99,27 @@ def test_columns_that_no_longer_go_together_drift_as_a_pair_alone(store: Store) 
     assert told[given].verdict == plain[given].verdict == 'stable'
     for name in 'distance', 'air_time':
         assert told[name].distance == pytest.approx(plain[name].distance, abs=0.001)
+
+
+def test_a_pair_that_drifted_is_drawn_in_the_units_of_its_columns_with_its_way_through_the_batches(
+    store: Store,
+) -> None:
+    (moved,) = profiles(store, 2014, range(12, 13))
+    drift = compare(moved, profiles(store, 2013, range(1, 12)), recent=profiles(store, 2013, range(12, 13)))
+    (column,) = [one for one in drift.columns if one.column == 'distance with air_time']
+    grid = column.picture.grid
+    assert grid and grid.columns == ('distance', 'air_time')
+    reference, batch = (np.reshape(shares, (4, 4)) for shares in (grid.reference, grid.batch))
+    assert reference.trace() > 0.8 and batch.trace() < 0.4
+    for axis in 0, 1:
+        assert batch.sum(axis=axis) == pytest.approx(reference.sum(axis=axis), abs=0.01)
+    assert all(80 < edge < 3000 for edge in grid.edges[0]) and all(20 < edge < 500 for edge in grid.edges[1])
+    assert column.trend and len(column.trend.values) == len(drift.batches) == 13
+    assert column.trend.low and column.trend.low < column.trend.values[-2] and column.trend.values[-1] < 0.1
+    page = drift_html(drift, title='x', about=[], tail='commands.html', commands=[])
+    article = page.partition('<bdi>distance with air_time</bdi>')[2].partition('</article>')[0]
+    assert article.count('<svg') == 2 and 'rank correlation, normally 0.9' in article
+    assert f'{grid.edges[0][0]:.4g}</text>' in article and '>−' in article and 'distance →' in article
 
 
 def test_a_pair_that_another_contract_cuts_otherwise_is_not_held_against_the_old_grid(

@@ -405,6 +405,76 @@ def test_what_is_accepted_for_some_columns_from_some_month_on_is_normal_for_thes
     )
 
 
+@pytest.mark.parametrize('choice', ['all', 'last 3'])
+def test_a_batch_accepted_for_one_column_is_normal_there_and_no_column_loses_a_batch(
+    tmp_path: Path, choice: str
+) -> None:
+    new_project(tmp_path)
+    path = tmp_path / 'settings.ini'
+    path.write_text(path.read_text() + f'window = 5\nreference = 5\n[drift]\nreference = {choice}\n')
+    store = open_store(load_settings(tmp_path))
+    kept, model, columns = keep(store), store.settings.model('late'), ('carrier', 'distance')
+    save_profile(store, month(8), dataset='flights', batch='2013-08')
+
+    def held(column: str) -> list[list[str]]:
+        "The names of the reference of a column, and of what came later."
+        sides = [side(store, model, batch='2013-09') for side in (reference_profiles, recent_profiles)]
+        return [[one.metadata['batch'] for one in side if column in one.columns] for side in sides]
+
+    before = {column: held(column) for column in columns}
+    assert before['carrier'] == before['distance'] and before['carrier'][1] == [
+        '2013-06',
+        '2013-07',
+        '2013-08',
+    ]
+    decide(store, store.settings, kept.id, 'accept', about=['carrier'], why='c left')
+    assert held('distance') == before['distance']
+    reference, recent = held('carrier')
+    assert reference[-1] == '2013-07' and recent == ['2013-06', '2013-08']
+    assert len(reference) == len(before['carrier'][0]) + (choice == 'all')
+    sides = [side(store, model, batch='2013-09') for side in (reference_profiles, recent_profiles)]
+    drift = compare(month(9, shift=90, letters='ab'), sides[0], recent=sides[1])
+    distance = next(one for one in drift.columns if one.column == 'distance')
+    assert distance.trend and None not in distance.trend.values and drift.batches.count('2013-07') == 1
+    assert drift.batches[-4:] == ('2013-06', '2013-07', '2013-08', '2013-09')
+
+
+def test_what_was_accepted_on_a_pair_is_normal_for_the_pair_alone(store: Store) -> None:
+    from mlops_nb.build import profile as build
+    from mlops_nb.companions import pair_of
+
+    rng, model = np.random.default_rng(5), store.settings.model('late')
+    first = profile_table(pa.table({'out': rng.normal(0, 1, 2000), 'back': rng.normal(0, 1, 2000)}))
+    pair = pair_of(first.columns['out'], first.columns['back'])
+
+    def arrive(number: int, tie: float) -> Profile:
+        out, name = rng.normal(0, 1, 2000), f'2013-{number:02}'
+        rows = pa.table({'out': out, 'back': tie * out + np.sqrt(1 - tie**2) * rng.normal(0, 1, 2000)})
+        arrived = build(rows, {'batch': name}, pairs=[pair])
+        save_profile(store, arrived, dataset='flights', batch=name)
+        return arrived
+
+    def told(one: Profile) -> Report:
+        sides = [
+            side(store, model, batch=one.metadata['batch']) for side in (reference_profiles, recent_profiles)
+        ]
+        drift = compare(one, sides[0], recent=sides[1])
+        return report(store, drift, batch=one, reference=sides[0], model='late', dataset='flights')
+
+    for number in range(1, 7):
+        arrive(number, 0.9)
+    kept = told(arrive(7, 0.2))
+    assert kept.drift.drifted == ('out with back',)
+    decide(store, store.settings, kept.id, 'accept', about=kept.drift.drifted, why='no more return tickets')
+    latest = {one.metadata['batch']: one for one in reference_profiles(store, model, batch='2013-08')}[
+        '2013-07'
+    ]
+    assert [*latest.columns] == [pair.name]
+    later = told(arrive(8, 0.2)).drift
+    assert later.drifted == () and all('2013-07' in side for side in (later.reference, later.batches))
+    assert all(one.trend and None not in one.trend.values for one in later.columns)
+
+
 def test_a_reference_of_one_weekday_is_followed_by_batches_of_that_weekday_alone(tmp_path: Path) -> None:
     new_project(tmp_path)
     path = tmp_path / 'settings.ini'
@@ -522,6 +592,46 @@ def test_what_is_muted_or_accepted_in_a_segment_raises_no_alarm_there(store: Sto
     decide(store, store.settings, seventh.id, 'accept', about=[part], why='dearer now', after=made.id)
     assert arrive(9, 2.2).drift.verdict != 'drift'
     assert arrive(10, 6.0).case is not None
+
+
+def test_a_column_that_drifted_as_a_whole_is_one_event_with_its_segments_named(store: Store) -> None:
+    from mlops_nb.build import profile as build
+
+    rng, cities = np.random.default_rng(4), ('Bern', 'Lima', 'Oslo', 'Rome')
+
+    def arrive(number: int, lift: float, where: tuple[str, ...] = cities) -> Report:
+        city, name = rng.choice(cities, 4000), f'2013-{number:02}'
+        fare = rng.normal(20, 2, 4000) + lift * np.isin(city, where)
+        arrived = build(pa.table({'fare': fare, 'city': city}), {'batch': name}, segments_by=['city'])
+        save_profile(store, arrived, dataset='flights', batch=name)
+        if number < 7:
+            return None  # type: ignore[return-value]
+        reference = reference_profiles(store, store.settings.model('late'))
+        drift = compare(arrived, reference)
+        return report(store, drift, batch=arrived, reference=reference, model='late', dataset='flights')
+
+    for number in range(1, 7):
+        arrive(number, 0.0)
+    most = arrive(7, 1.0, cities[1:])
+    assert {one.segment for one in most.drift.segments if one.column.drifted} == {
+        'city=Lima', 'city=Oslo', 'city=Rome',
+    }  # fmt: skip
+    assert most.drift.parts == ('city=Bern', 'city=Lima', 'city=Oslo', 'city=Rome')
+    assert most.case and most.case.cause == ('fare ↑',)
+    assert most.html.count('<article') == 1
+    assert 'in 3 of 4 segments by city, not in Bern' in most.html
+    everywhere = arrive(8, 1.0)
+    assert 'in all 4 segments by city' in everywhere.html and everywhere.html.count('<article') == 1
+    alone = arrive(9, 1.0, ('Lima',))  # too little to be seen in the whole
+    assert alone.case and alone.case.latest.cause == ('fare in city=Lima ↑',)
+    assert '<bdi>fare</bdi> in <bdi>city=Lima</bdi>' in alone.html
+    assert len(alone.case.reports) == 3  # the same change, in fewer rows
+    other = arrive(10, -1.0, ('Lima',))
+    assert other.case and len(other.case.reports) == 1
+    half = arrive(11, 1.0, ('Lima', 'Rome'))  # it is these two that changed: each is shown
+    assert half.drift.drifted == ('fare',) and half.html.count('<article') == 3
+    assert 'in 2 of 4 segments by city: Lima and Rome' in half.html
+    assert half.case and half.case.latest.cause == ('fare ↑',)
 
 
 def test_what_was_accepted_raises_no_alarm_next_month_and_what_comes_then_is_another_case(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any
+from urllib.parse import urlencode
 
 import numpy as np
 import pyarrow as pa
@@ -359,6 +362,38 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def test_what_is_not_there_is_said_plainly(path: str, own: Server) -> None:
     status, text = own.get(f'mlops-nb/{path}', who='ada')
     assert status == 404 and 'Traceback' not in text
+
+
+# --- many columns
+
+
+@pytest.mark.parametrize(('columns', 'length'), [(500, 12), (500, 900)])
+def test_of_however_many_columns_that_drifted_each_can_be_chosen(
+    columns: int, length: int, store: Store, server: Server
+) -> None:
+    names = [f'column {number:03} '.ljust(length, 'x') for number in range(columns)]
+    months = []
+    for number in range(7):
+        values = np.random.default_rng(number).normal(0, 1, 60) + 90 * (number == 6)
+        table = pa.table(dict.fromkeys(names, values))
+        months.append(profile_table(table, metadata={'batch': f'2020-{number + 1:02}'}))
+        save_profile(store, months[-1], dataset='wide', batch=months[-1].metadata['batch'])
+    drift = compare(months[6], months[:6])
+    assert len(drift.drifted) == columns
+    kept = report(store, drift, batch=months[6], reference=months[:6], model='late', dataset='wide')
+    path = f'mlops-nb/report/{kept.id}'
+    status, page = server.get(path, who='ada')
+    listed = {html.unescape(name) for name in re.findall('name="about" value="([^"]+)"', page)}
+    assert status == 200 and len(page.encode()) < 1_000_000
+    assert listed == {*names} if length < 100 else len(listed) > 20
+    assert ('are not listed here' in page) == (len(listed) < columns)
+    last = names[-1]
+    form = {'action': 'accept', 'why': 'a new sensor', 'after': 0, 'about': [names[0], last[:-1], '']}
+    status, page = server.get(f'{path}/decide', who='ada', data=urlencode(form, doseq=True).encode())
+    assert status == 404 and 'Did you mean' in page and last[-30:] in page
+    form['about'] = [names[0], last, '']
+    status, page = server.get(f'{path}/decide', who='ada', data=urlencode(form, doseq=True).encode())
+    assert status == 303 and find_report(store, 'late', '2020-07').decisions[0].about == (names[0], last)
 
 
 # --- hostile names

@@ -20,6 +20,7 @@ from databases import new_project, postgres  # noqa: F401
 from hypothesis import HealthCheck, given, settings, strategies as st
 from places import bucket_project, place, s3  # noqa: F401
 from processes import race
+from test_page import assert_harmless
 
 from mlops_nb.audit import entries, verify
 from mlops_nb.branch import branches, create_branch, merge
@@ -311,6 +312,8 @@ def test_hostile_column_names_are_names(local: Store) -> None:
     found = diff(local, 'rows@1', 'rows@2', key=["it's", 'there'])
     assert dict(found.columns) == {HOSTILE[0]: 1}
     assert '<script>' not in found._repr_html_()
+    assert_harmless(found.html)
+    assert found.html.count('@media (prefers-color-scheme: dark)') == 2  # of the page, and of what is on it
     for name in HOSTILE:
         assert len(load(local, 'rows@1').arrow(where=[(name, '==', 2)])) == 1
     assert erase(local, 'rows', {'; DROP TABLE hits': 2}).rows == {'1': 1, '2': 1}
