@@ -239,6 +239,8 @@ def carry_out(
     if made.action == 'investigate':
         path = prepare_investigation(store, made, load_report(store, made.report))
         return Outcome(made, f'A notebook is prepared: {path.relative_to(settings.root)}', path)
+    if made.mending:
+        return Outcome(made, f'Nothing trains on it until it is mended: {", then ".join(made.mending)}')
     if made.action in ('retrain', 'rollback') and done_already(store, made):
         return Outcome(made, 'It was carried out before.')
     if made.action == 'retrain':

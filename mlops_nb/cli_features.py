@@ -28,15 +28,20 @@ def list_quarantine(
     released: Annotated[bool, typer.Option(help='Those too that are versions now.')] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Batches in quarantine, the oldest first.
+    """Batches in quarantine, the oldest first; and those that a review marked as bad data.
 
     Example: mlops-nb data quarantine list flights
     """
+    from mlops_nb.decision import marked
     from mlops_nb.quarantine import held_batches
 
-    found = held_batches(opened(), dataset or None, released=released)
+    store = opened()
+    found = held_batches(store, dataset or None, released=released)
     shown = found if as_json else found.drop(columns=['created_by', 'run'])
     show(shown, as_json=as_json, empty='Nothing is in quarantine')
+    for one in marked(store, dataset) if not as_json else ():
+        print(f'\n{one.dataset} {one.batch} is a version, marked in the review of {one.model}: {one}')
+        print('Mend it: ' + ', then '.join(one.mending))
 
 # %% ../nbs/lib/755_cli_features.ipynb #8763f9a3
 @quarantine_app.command('show')

@@ -178,7 +178,7 @@ TEXTS = {
     'investigate': 'Find the cause first: a notebook is prepared.',
     'retrain': 'Train a new version: the flow train is run on the latest batches.',
     'rollback': 'The version before is champion again.',
-    'bad-data': 'Not drift but bad data: nothing trains on the batch.',
+    'bad-data': 'Not drift but bad data: nothing trains on the batch until it is mended.',
     'reopen': 'Take back what was decided: the report is open again.',
 }  # as in `decision.ACTIONS`, which costs half a second to import
 

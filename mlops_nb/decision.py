@@ -5,6 +5,7 @@
 # %% ../nbs/lib/455_decision.ipynb #275a229a
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['ACTIONS', 'LONGEST', 'ARROWS', 'SETTLES', 'STATES', 'Action', 'Decision', 'read_decisions', 'decisions',
            'check_about', 'parts_of', 'cause_of', 'covers', 'part_of', 'check_until', 'check_decision', 'batches_of',
-           'refuse_unseen', 'decide', 'in_force', 'standing', 'muted', 'accepted', 'Brief', 'Case', 'state_of', 'group',
-           'cases', 'refuse_open']
+           'refuse_unseen', 'decide', 'marked', 'in_force', 'standing', 'muted', 'accepted', 'Brief', 'Case',
+           'state_of', 'group', 'cases', 'refuse_open']
 
 # %% ../nbs/lib/455_decision.ipynb #65f76f26
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ ACTIONS: Final[Mapping[str, Action]] = {
     'investigate': Action('Investigate', 'Find the cause first, in a notebook that is prepared.', 'either'),
     'retrain': Action('Retrain', 'Train a new version on the latest batches.', is_act=True),
     'rollback': Action('Roll back', 'The version before serves again.', is_act=True),
-    'bad-data': Action('Bad data', 'Not drift: the batch is marked, and nothing trains on it.'),
+    'bad-data': Action('Bad data', 'Not drift: nothing trains on the batch until it is mended.'),
     'reopen': Action('Reopen', 'Take back what was decided: the report is open again.', 'either'),
 }
 LONGEST = timedelta(days=366)  # that something is muted or watched
@@ -83,6 +84,15 @@ class Decision:
     def when(self) -> str:
         "The time, in the zone of who reads it."
         return self.at.astimezone().isoformat(sep=' ', timespec='minutes')
+
+    @property
+    def mending(self) -> tuple[str, ...]:
+        "The commands that mend a batch of bad data and take its mark away; none of another decision."
+        if self.action != 'bad-data':
+            return ()
+        commit = 'mlops-nb', 'data', 'commit', self.dataset, 'FILE', '--batch', self.batch
+        reopen = 'mlops-nb', 'review', 'reopen', self.model, self.batch
+        return shlex.join(commit), f'{shlex.join(reopen)} --why mended --after {self.id}'
 
     def __str__(self) -> str:
         of = f' {", ".join(self.about)}' if self.about else ''
@@ -299,6 +309,18 @@ def decide(
         refuse_unseen(last, after)
         note_settings(connection, settings)
         return _write(connection, report, values, settings)
+
+# %% ../nbs/lib/455_decision.ipynb #31a50840
+def marked(
+    store: Store,
+    dataset: str = '',  # '': of all
+) -> tuple[Decision, ...]:  # one for each batch
+    "The decisions by which batches are marked as bad data."
+    with store.read() as connection:
+        reports = connection.scalars(sa.select(bad_batch.c.report)).all()
+        found = read_decisions(connection, decision.c.report.in_(reports), decision.c.action == 'bad-data')
+    latest = {(one.dataset, one.batch): one for one in reversed(found)}
+    return tuple(one for one in latest.values() if dataset in ('', one.dataset))
 
 # %% ../nbs/lib/455_decision.ipynb #0475ce2b
 def in_force(

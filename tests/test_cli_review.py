@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import html
 import json
+import shlex
 from datetime import date, timedelta
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pyarrow as pa
+import pyarrow.csv  # pa.csv
 import pytest
 from conftest import Run
 from databases import new_project
 from test_alarm import MONTHS, arrive
 from test_drift_check import HISTORY, MOVED, NORMAL
 
-from mlops_nb.decision import decisions, muted
+from mlops_nb.data import load
+from mlops_nb.decision import decisions, marked, muted
 from mlops_nb.drift import compare
 from mlops_nb.profile import Profile, profile_table, save_profile
-from mlops_nb.review import report
+from mlops_nb.review import find_report, report
 from mlops_nb.store import Store, open_store
 
 SOON = date.today() + timedelta(days=9)
@@ -55,6 +59,30 @@ def test_a_person_finds_what_is_open_looks_and_decides(store: Store, mlops: Run)
     assert [one['action'] for one in table] == ['accept', 'mute']
     done = mlops('review', 'list', '--all', '--json', folder=root)
     assert [one['state'] for one in json.loads(done.stdout)] == ['decided']
+
+
+def test_a_batch_of_bad_data_is_mended_by_the_commands_that_the_pages_name(store: Store, mlops: Run) -> None:
+    folder = store.settings.root
+    pa.csv.write_csv(pa.table({'distance': [1.0]}), folder / 'broken.csv')
+    pa.csv.write_csv(pa.table({'distance': [900.0]}), folder / 'FILE')
+    assert (
+        mlops('data', 'commit', 'flights', 'broken.csv', '--batch', '2013-07', folder=folder).returncode == 0
+    )
+    kept = find_report(store, 'late', '2013-07')
+    done = mlops('review', 'bad-data', 'late', '2013-07', '--why', 'minutes for hours', folder=folder)
+    listed = mlops('data', 'quarantine', 'list', folder=folder).stdout
+    page = find_report(store, 'late', '2013-07').html
+    made = decisions(store).iloc[0]
+    (one,) = marked(store, 'flights')
+    assert one.id == made['id'] and len(one.mending) == 2
+    for line in one.mending:
+        assert line in done.stdout and line in listed and html.escape(line) in page
+        ran = mlops(*shlex.split(line)[1:], folder=folder)
+        assert ran.returncode == 0, ran.stderr
+    assert marked(store) == () and kept.id == find_report(store, 'late', '2013-07').id
+    assert 'until it is mended: <code>' not in find_report(store, 'late', '2013-07').html
+    assert load(store, 'flights@latest').pandas()['distance'].tolist() == [900.0]
+    assert 'bad data' not in mlops('data', 'quarantine', 'list', folder=folder).stdout
 
 
 def test_what_is_not_there_or_cannot_be_is_one_sentence(store: Store, mlops: Run) -> None:
