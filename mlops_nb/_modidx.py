@@ -909,6 +909,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'mlops_nb.figures._place': ('lib/figures.html#_place', 'mlops_nb/figures.py'),
                                   'mlops_nb.figures._plain_tag': ('lib/figures.html#_plain_tag', 'mlops_nb/figures.py'),
                                   'mlops_nb.figures._rows': ('lib/figures.html#_rows', 'mlops_nb/figures.py'),
+                                  'mlops_nb.figures.alike': ('lib/figures.html#alike', 'mlops_nb/figures.py'),
                                   'mlops_nb.figures.common_top': ('lib/figures.html#common_top', 'mlops_nb/figures.py'),
                                   'mlops_nb.figures.compact': ('lib/figures.html#compact', 'mlops_nb/figures.py'),
                                   'mlops_nb.figures.grid_of': ('lib/figures.html#grid_of', 'mlops_nb/figures.py'),

@@ -120,7 +120,7 @@ def data_get(
 
     import pyarrow.parquet as pq
 
-    from mlops_nb.data import load
+    from mlops_nb.reading import load
     from mlops_nb.selection import OPERATORS, typed
 
     dataset, wanted = load(opened(), spec), []

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['REFERENCE', 'BATCH', 'ALARM', 'PALETTE', 'INK', 'FAINT', 'FONT', 'MOST', 'CELL', 'SPARK', 'WIDE', 'label', 'percent',
-           'compact', 'png', 'new_figure', 'svg', 'Panel', 'grid_of', 'common_top', 'write_title', 'plain_scales',
-           'overlay', 'spark', 'Mark', 'timeline', 'Dot', 'intervals']
+           'compact', 'alike', 'png', 'new_figure', 'svg', 'Panel', 'grid_of', 'common_top', 'write_title',
+           'plain_scales', 'overlay', 'spark', 'Mark', 'timeline', 'Dot', 'intervals']
 
 # %% ../nbs/lib/005_figures.ipynb #05832282
 REFERENCE, BATCH, ALARM = '#56B4E9', '#0072B2', '#D55E00'  # sky blue, blue, vermilion of Okabe and Ito
@@ -68,6 +68,20 @@ def compact(
         if size <= abs(value) < 1e12:
             return f'{value / (1e3 if letter == "k" else size):.3g}{letter}'
     return f'{value:.4g}'
+
+# %% ../nbs/lib/005_figures.ipynb #b48e1034
+def alike(
+    values: Sequence[float],
+) -> list[str]:
+    "Numbers that are read together, with as many decimals as the largest needs."
+    most = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    if not 1e-6 <= most < 1e4:
+        return [compact(value) for value in values]
+    digits = 2 if most >= 0.01 else 1  # after the first that is not zero
+    decimals = max(0, digits - math.floor(math.log10(most)))
+    return [
+        f'{round(value, decimals) + 0.0:.{decimals}f}' if math.isfinite(value) else '–' for value in values
+    ]
 
 # %% ../nbs/lib/005_figures.ipynb #7b1d7cc7
 def png(
@@ -454,15 +468,15 @@ class Dot:
 # %% ../nbs/lib/005_figures.ipynb #94dad1b1
 def _draw_dot(axes: Axes, y: float, dot: Dot, *, share: bool) -> None:
     "A dot, its interval and both in figures."
-    show = percent if share else compact
-    text = 'no value'
+    ends, text = (dot.value, dot.low, dot.high), 'no value'
+    value, low, high = [percent(one) for one in ends] if share else alike(ends)
     if math.isfinite(dot.value):
-        text = show(dot.value)
+        text = value
         colour = ALARM if dot.alarm else BATCH
         axes.plot(dot.value, y, '^' if dot.alarm else 'o', color=colour, ms=6 if dot.alarm else 4.5)
         if math.isfinite(dot.low) and math.isfinite(dot.high):
             axes.plot([dot.low, dot.high], [y, y], color=colour, lw=2, alpha=0.6, solid_capstyle='butt')
-            text += f' ({show(dot.low)} to {show(dot.high)})'
+            text += f' ({low} to {high})'
     text = '▲ ' * dot.alarm + text + ('  ' + label(dot.note, 20) if dot.note else '')
     for x, side, words in ((-0.02, 'right', label(dot.label, 26)), (1.02, 'left', text)):
         axes.text(

@@ -24,7 +24,6 @@ from .core import ContractError, NotFoundError, now
 from .failures import REASONS, failures
 from .figures import ALARM, label
 from .lineage import link
-from .page import markup, render
 from .store import Store, name_file, quarantine
 
 if TYPE_CHECKING:
@@ -209,6 +208,8 @@ def _marked(held: Held, table: pa.Table, bad: Mapping[int, set[str]]) -> Iterato
 
 def _html(held: Held) -> str:
     "An entry as tables."
+    from mlops_nb.page import markup, render  # not for a batch that keeps its contract
+
     why, table = held.why(), held.arrow()
     blamed = why.dropna(subset='row').astype({'row': int}).groupby('row', sort=False)['column']
     bad: dict[Any, set[str]] = blamed.agg(set).to_dict()

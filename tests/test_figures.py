@@ -93,3 +93,13 @@ def test_every_figure_draws_any_number_of_things_with_hostile_names(number: int)
 def test_a_name_with_dollar_signs_is_drawn_as_it_is() -> None:
     figure = timeline(['$a$'], {'cost in $ per $': [1.0]}, marks=[Mark('$a$', 'from $1 to $2')])
     assert {'$a$', 'cost in $ per $', 'from $1 to $2'} <= set(ElementTree.fromstring(svg(figure)).itertext())
+
+
+def test_a_tiny_difference_is_written_as_a_person_reads_it() -> None:
+    dots = [
+        Dot(label='all rows', value=7.443e-05, low=-0.0021, high=0.0024),
+        Dot(label='UA', value=-0.0, low=-0.03, high=0.02),
+    ]
+    words = [text.get_text() for text in intervals(dots, share=False).axes[0].texts]
+    assert '0.0001 (-0.0021 to 0.0024)' in words and '0.0000 (-0.0300 to 0.0200)' in words
+    assert not any('e-0' in text for text in words)
