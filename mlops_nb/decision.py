@@ -292,11 +292,8 @@ def decide(
     "Write down what was decided; the same decision again, right after, is the one before."
     allowed(settings, 'review')
     with store.begin() as connection:
-        report = (
-            connection.execute(sa.select(drift_report).where(drift_report.c.id == report_id))
-            .mappings()
-            .first()
-        )
+        query = sa.select(drift_report).where(drift_report.c.id == report_id)
+        report = connection.execute(query).mappings().first()
         if report is None:
             raise NotFoundError(f'found no drift report {report_id}; expected the id of one that was kept')
         values = {'action': action, 'about': tuple(dict.fromkeys(about)), 'since': since, 'until': until}

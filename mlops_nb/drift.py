@@ -405,20 +405,14 @@ def _checked(
     whole, rules = replace(merge(new.profiles), metadata={'batch': name}), DriftRules(alpha)
     drift = compare(whole, history.profiles, rules=rules)
     began, notes = onsets(drift, new, history), tuple(notes_on(new, history, drift, every=every))
-    spans = [
-        ('history', f'{past.name}{f", {history.span}" * bool(time)}'),
-        ('new', f'{arrived.name}{f", {new.span}" * bool(time)}'),
-    ]
-    about = [*spans, ('rows of history', f'{len(past.table):,}'), *([('every', every)] if every else [])]
     commands = next_commands(arrived, past, guesses, time=time)
-    values: dict[str, Any] = {
-        'since': began,
-        'notes': notes,
-        'left_out': left_out(guesses),
-        'commands': commands,
-    }
-    picture = markup(through_time(drift, new, history))
+    spans = [
+        (what, f'{side.name}{f", {rows.span}" * bool(time)}')
+        for what, side, rows in (('history', past, history), ('new', arrived, new))
+    ]
     page = drift_html(
-        drift, title=f'{name}: drift', about=about, tail='check.html', through_time=picture, **values
-    )
+        drift, title=f'{name}: drift', tail='check.html', through_time=markup(through_time(drift, new, history)),
+        about=[*spans, ('rows of history', f'{len(past.table):,}'), *([('every', every)] if every else [])],
+        since=began, notes=notes, left_out=left_out(guesses), commands=commands,
+    )  # fmt: skip
     return Check(drift, began, guesses, notes, commands, page)

@@ -108,7 +108,7 @@ def scale_of(column: ColumnDrift) -> str:
     held = label(first, 40) if column.column == f'{second} given {first}' else 'each column'
     return f'share of rows, and points gained or lost, with {held} as before'
 
-
+# %% ../nbs/lib/335_drift_page.ipynb #4a105161
 def detail(
     column: ColumnDrift,
     batches: Sequence[str],

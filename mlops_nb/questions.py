@@ -250,7 +250,7 @@ def varied(evidence: Evidence, compared: Compared, here: Floats, there: Floats) 
     variation, chosen = vary(compared.reference, here), tuple(np.flatnonzero(seen).tolist())
     return replace(evidence, compared=compared, variation=variation, places=there[seen], seen=chosen)
 
-
+# %% ../nbs/lib/266_questions.ipynb #0e460c35
 def gather(
     name: str,  # of a column
     line: Line,

@@ -169,9 +169,6 @@ def listed(
     return ' and '.join([', '.join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 # %% ../nbs/lib/220_verdict.ipynb #2737da45
-FORMAT = 2  # of the JSON; 1 had 'drifted' and 'fact' for a verdict, and nothing over several batches
-
-
 @dataclass(frozen=True)
 class Drift:
     "A batch compared with its reference."
@@ -221,6 +218,9 @@ class Drift:
         return canonical_json({'format': FORMAT, **asdict(self)})
 
 # %% ../nbs/lib/220_verdict.ipynb #874924dd
+FORMAT = 2  # of the JSON; 1 had 'drifted' and 'fact' for a verdict, and nothing over several batches
+
+
 def _frame(drift: Drift) -> pd.DataFrame:
     import pandas as pd
 
