@@ -194,7 +194,8 @@ def normal_words(trend: TrendLine) -> str:  # '' when it is not known
     "Between what nearly all normal batches lie."
     if trend.low is None or trend.high is None:
         return ''
-    return f'normally {written(trend.low, trend)} to {written(trend.high, trend)}'
+    low, high = written(trend.low, trend), written(trend.high, trend)
+    return f'normally {low}' if low == high else f'normally {low} to {high}'
 
 
 def runs(values: Sequence[float | None]) -> list[list[tuple[int, float]]]:

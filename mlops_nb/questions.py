@@ -34,7 +34,7 @@ from .column import ColumnProfile
 from .companions import MARK, association, bucketed, rank_correlation
 from .distance import CALIBRATED, Floats
 from .lasting import over_groups
-from .sketch import Distinct, merge_distinct
+from .sketch import Distinct, Quantiles, merge_distinct
 from .variation import Variation, departure, expected, share_departure, vary
 from .verdict import short
 
@@ -42,9 +42,10 @@ if TYPE_CHECKING:
     from mlops_nb.profile import Profile
 
 # %% auto #0
-__all__ = ['EMPTY', 'TINY', 'batch_name', 'Line', 'is_countable', 'kind_of', 'outside', 'unheard_of', 'Shares', 'shares_of',
-           'Evidence', 'varied', 'gather', 'many_values', 'standardised', 'with_columns', 'grids_of', 'raked', 'coarse',
-           'draw_pair', 'gather_pair', 'gather_together', 'questions', 'silence', 'score_spread']
+__all__ = ['CHOSEN', 'EMPTY', 'TINY', 'batch_name', 'Line', 'is_countable', 'kind_of', 'outside', 'unheard_of',
+           'distinct_numbers', 'new_numbers', 'Shares', 'shares_of', 'Evidence', 'varied', 'gather', 'many_values',
+           'standardised', 'with_columns', 'grids_of', 'raked', 'coarse', 'draw_pair', 'gather_pair', 'gather_together',
+           'questions', 'silence', 'score_spread']
 
 # %% ../nbs/lib/266_questions.ipynb #4ae9d098
 def batch_name(
@@ -110,6 +111,40 @@ def unheard_of(
     if max(came, default=1.0) > share / 2:
         return []
     return [f'{percent(share)} of its values lie beyond all seen before, {lows[-1]:g} to {highs[-1]:g}']
+
+# %% ../nbs/lib/266_questions.ipynb #5be0a1c3
+CHOSEN: Final = 8, 256  # distinct numbers: fewer say little, more are not chosen from a few but measured
+
+
+def distinct_numbers(
+    column: ColumnProfile,  # of numbers
+) -> Floats:  # ascending
+    "The numbers that its sketch holds."
+    sketch = column.components.get('distribution/kll')
+    items = sketch.weighted[0] if isinstance(sketch, Quantiles) else np.empty(0)
+    return np.asarray(items[np.diff(items, prepend=np.nan) != 0])
+
+
+def new_numbers(
+    now: ColumnProfile,
+    before: Sequence[ColumnProfile],  # of numbers, in the order of time
+    *,
+    least: int = 20,  # values below which a batch says nothing
+) -> list[str]:  # at most one sentence
+    "That most of its few distinct numbers are new, where no batch before brought half as many when it came."
+    found = [distinct_numbers(column) for column in (*before, now) if values_of(column) >= least]
+    if values_of(now) < least or len(found) <= CALIBRATED:
+        return []
+    if len(found[-1]) < CHOSEN[0] or max(map(len, found)) > CHOSEN[1]:
+        return []
+    known, came = found[0], list[float]()
+    for own in found[1:]:
+        came.append(len(np.setdiff1d(own, known, assume_unique=True)) / len(own))
+        known = np.union1d(known, own)
+    *usual, share = came
+    if share < 0.5 or max(usual) > share / 2:
+        return []
+    return [f'{percent(share)} of its {len(found[-1])} distinct numbers were never seen before']
 
 # %% ../nbs/lib/266_questions.ipynb #0a85c139
 @dataclass(frozen=True, eq=False)
@@ -241,7 +276,8 @@ def gather(
     later = [one if one and one.kind == found.kind and is_countable(one) else EMPTY for one in recent]
     here, there = line.places[0][np.array(alike)], line.places[1]
     if found.kind == 'number':
-        found = replace(found, facts=(*found.facts, *unheard_of(now, reference)))
+        news = unheard_of(now, reference) or new_numbers(now, reference)
+        found = replace(found, facts=(*found.facts, *news))
         return varied(found, compare_numbers(now, reference, later), here, there)
     compared = compare_categories(now, reference, later)
     found = varied(found, compared, here, there)

@@ -237,7 +237,7 @@ def drift_sentences(
     columns = f'{counting} column{"s" * (counting != 1)}'
     reference = f'{len(drift.reference)} reference batch{"es" * (len(drift.reference) != 1)}'
     told = [f'{len(found)} of {columns} drifted in {batch}: {listed(found)}.'] if found else []
-    inside = [f'{s.column.column} in {s.segment}' for s in drift.segments if s.column.drifted]
+    inside = [f'{one.column.column} in {one.segment}' for one in drift.inside]
     told += [f'Drifted in a part of the rows of {batch}: {listed(inside)}.'] if inside else []
     worse = [one.metric for one in drift.performance if one.alarm]
     told += [f'The model is expected to be worse on {batch} than usual: {listed(worse)}.'] if worse else []

@@ -321,6 +321,32 @@ def test_a_shift_in_one_segment_is_found_and_named_while_the_whole_is_silent() -
     assert muted.verdict != 'drift' and [s.column.muted for s in muted.segments] == [True]
 
 
+@pytest.mark.parametrize('unit', [1.05, 1.609])
+def test_another_unit_in_a_segment_is_found_although_its_reference_changed_its_timetable(unit: float) -> None:
+    from mlops_nb.build import profile as build
+
+    def of(week: int, factor: float = 1.0) -> Profile:
+        rows = weeks()[week][['carrier', 'distance']]
+        miles = rows['distance'].where(rows['carrier'] != '9E', rows['distance'] * factor)
+        return build(rows.assign(distance=miles), {'batch': f'week {week}'}, segments_by=['carrier'])
+
+    reference = [of(week) for week in (39, 41, 43, 45, 47, 49, 51)]  # from week 48 on, 9E flies elsewhere
+
+    def alarms(batch: Profile) -> set[tuple[str, str]]:
+        found = compare(batch, reference).segments
+        return {(one.segment, one.column.reason) for one in found if one.column.fact}
+
+    assert alarms(of(40)) == set()
+    ((segment, reason),) = alarms(of(40, unit))
+    assert segment == 'carrier=9E' and 'distinct numbers were never seen before' in reason
+
+
+def test_numbers_of_which_new_ones_keep_coming_are_no_news() -> None:
+    "Every article number of a day is a new one, every day."
+    days = [profile(f'd{k}', article=np.repeat(np.arange(40) + 40 * (k // 2), 10)) for k in range(9)]
+    assert not only(compare(days[-1], days[:-1]).columns, 'article').fact
+
+
 def test_a_segment_that_drifted_is_shown_with_its_own_way_through_the_batches() -> None:
     from mlops_nb.build import profile as build
     from mlops_nb.drift_page import drift_html
