@@ -2059,6 +2059,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'mlops_nb.store._time': ('lib/store.html#_time', 'mlops_nb/store.py'),
                                 'mlops_nb.store._tune': ('lib/store.html#_tune', 'mlops_nb/store.py'),
                                 'mlops_nb.store._upgrade': ('lib/store.html#_upgrade', 'mlops_nb/store.py'),
+                                'mlops_nb.store._use_wal': ('lib/store.html#_use_wal', 'mlops_nb/store.py'),
                                 'mlops_nb.store.check': ('lib/store.html#check', 'mlops_nb/store.py'),
                                 'mlops_nb.store.collect': ('lib/store.html#collect', 'mlops_nb/store.py'),
                                 'mlops_nb.store.found_format': ('lib/store.html#found_format', 'mlops_nb/store.py'),

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+import time
 import weakref
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -207,8 +209,21 @@ def _begin(connection: sa.Connection) -> None:
         connection.exec_driver_sql('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY')
 
 
+def _use_wal(connection: Any) -> None:
+    "Let readers and a writer work at once; asked of a new catalogue at once, all but one are told off."
+    until = time.monotonic() + WAIT
+    while True:
+        try:
+            connection.execute('PRAGMA journal_mode = WAL')
+            return
+        except sqlite3.OperationalError:  # which does not wait for the timeout
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+
+
 def _tune(connection: Any, _: object) -> None:
-    connection.execute('PRAGMA journal_mode = WAL')  # readers and a writer at the same time
+    _use_wal(connection)
     connection.execute('PRAGMA synchronous = FULL')  # what is committed survives a power failure
     connection.execute('PRAGMA secure_delete = ON')  # what is deleted is overwritten: somebody may be erased
 
