@@ -20,14 +20,7 @@ from . import selection
 from .arrays import moment
 from .artifact import to_parquet
 from .contract import Contract, as_table, enforce, to_toml
-from mlops_nb.core import (
-    ConflictError,
-    ContractError,
-    CorruptError,
-    NotFoundError,
-    UsageError,
-    now,
-)
+from .core import ConflictError, ContractError, CorruptError, NotFoundError, UsageError, now
 from .files import GoneError
 from .lineage import link
 from .quarantine import guarded

@@ -11,6 +11,7 @@ gate 'lint';                            ruff check mlops_nb nbs flows examples t
 gate 'format';                          ruff format --check nbs flows examples tests benchmarks tools
 gate 'types';                           mypy
 gate 'floors';                          python tools/check_floors.py
+gate 'cells';                           python tools/check_cells.py
 gate 'what notebooks say';              mlops-nb check --strict nbs/lib examples
 gate 'notebooks as modules, and tests'; bash tools/system_packages.sh
 python -m pytest -n 2 --dist loadfile -m 'not slow' --hypothesis-profile=ci --cov --cov-report=term:skip-covered --cov-fail-under=90
