@@ -411,7 +411,8 @@ def _checked(
         for what, side, rows in (('history', past, history), ('new', arrived, new))
     ]
     page = drift_html(
-        drift, title=f'{name}: drift', tail='check.html', through_time=markup(through_time(drift, new, history)),
+        drift, title=f'{name}: drift', tail='check.html',
+        through_time=markup(through_time(drift, new, history)),
         about=[*spans, ('rows of history', f'{len(past.table):,}'), *([('every', every)] if every else [])],
         since=began, notes=notes, left_out=left_out(guesses), commands=commands,
     )  # fmt: skip
