@@ -132,19 +132,20 @@ def new_numbers(
     least: int = 20,  # values below which a batch says nothing
 ) -> list[str]:  # at most one sentence
     "That most of its few distinct numbers are new, where no batch before brought half as many when it came."
-    found = [distinct_numbers(column) for column in (*before, now) if values_of(column) >= least]
-    if values_of(now) < least or len(found) <= CALIBRATED:
+    own = distinct_numbers(now)
+    if values_of(now) < least or not CHOSEN[0] <= len(own) <= CHOSEN[1]:
         return []
-    if len(found[-1]) < CHOSEN[0] or max(map(len, found)) > CHOSEN[1]:
+    found = [*(distinct_numbers(column) for column in before if values_of(column) >= least), own]
+    if len(found) <= CALIBRATED or max(map(len, found)) > CHOSEN[1]:
         return []
     known, came = found[0], list[float]()
-    for own in found[1:]:
-        came.append(len(np.setdiff1d(own, known, assume_unique=True)) / len(own))
-        known = np.union1d(known, own)
+    for values in found[1:]:
+        came.append(len(np.setdiff1d(values, known, assume_unique=True)) / len(values))
+        known = np.union1d(known, values)
     *usual, share = came
     if share < 0.5 or max(usual) > share / 2:
         return []
-    return [f'{percent(share)} of its {len(found[-1])} distinct numbers were never seen before']
+    return [f'{percent(share)} of its {len(own)} distinct numbers were never seen before']
 
 # %% ../nbs/lib/266_questions.ipynb #0a85c139
 @dataclass(frozen=True, eq=False)
