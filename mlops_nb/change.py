@@ -78,7 +78,8 @@ def number_counts(
     "Rows in each bin, one more than there are edges."
     if not values_of(column):
         return np.zeros(len(edges) + 1)
-    return np.diff([0.0, *column.cdf(edges), 1.0]).clip(min=0) * values_of(column)
+    below = np.concatenate([[0.0], column.cdf(edges), [1.0]])
+    return np.maximum(np.diff(below), 0.0) * values_of(column)
 
 # %% ../nbs/lib/218_change.ipynb #7a8ea5c4
 FEWEST = 20  # rows that a value needs in the reference for a bin of its own

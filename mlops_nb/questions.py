@@ -121,8 +121,7 @@ def distinct_numbers(
 ) -> Floats:  # ascending
     "The numbers that its sketch holds."
     sketch = column.components.get('distribution/kll')
-    items = sketch.weighted[0] if isinstance(sketch, Quantiles) else np.empty(0)
-    return np.asarray(items[np.diff(items, prepend=np.nan) != 0])
+    return np.unique(sketch.weighted[0]) if isinstance(sketch, Quantiles) else np.empty(0)
 
 
 def new_numbers(

@@ -51,9 +51,10 @@ class Quantiles:
     def cdf(self, points: ArrayLike) -> Numbers:
         "The share of values at or below each point; NaN when there are no values."
         points, (items, below) = np.asarray(points, dtype=float), self.weighted
-        shares = np.concatenate([[0], below])[np.searchsorted(items, points, side='right')] / (
-            self.count or math.nan
-        )
+        if not self.count:
+            return np.full(points.shape, math.nan)
+        upto = np.searchsorted(items, points, side='right')
+        shares = np.where(upto > 0, below[upto - 1], 0) / self.count
         return np.where(points >= self.maximum, 1.0, np.where(points < self.minimum, 0.0, shares))
 
     def quantiles(self, shares: ArrayLike) -> Numbers:
@@ -61,7 +62,7 @@ class Quantiles:
         shares, (items, below) = np.asarray(shares, dtype=float), self.weighted
         if not self.count:
             return np.full(shares.shape, math.nan)
-        found = items[np.searchsorted(below, shares * self.count).clip(max=len(items) - 1)]
+        found = items[np.minimum(np.searchsorted(below, shares * self.count), len(items) - 1)]
         return np.where(shares <= 0, self.minimum, np.where(shares >= 1, self.maximum, found))
 
 # %% ../nbs/lib/135_sketch.ipynb #27cbda98

@@ -143,18 +143,19 @@ def part_of(
     "One part of the variation."
     batches, direction = len(points), np.zeros(points.shape[1])
     if straight:
-        direction, others = usual_direction(points, rows), directions_without(points, rows)
-        away = away - (away * others).sum(axis=1, keepdims=True) * others
+        direction, ways = usual_direction(points, rows), directions_without(points, rows)
+        away = away - (away * ways).sum(axis=1, keepdims=True) * ways
         points = points - np.outer(points @ direction, direction)
     inner, noise = points @ points.T, free * (1 / rows[:, None] + 1 / rows[None, :])
     squared = np.diag(inner)[:, None] + np.diag(inner)[None, :] - 2 * inner
     lost = (batches - 1) / (batches - 1 - straight)  # the direction was fitted to these batches
     grown = growth(squared * lost - noise, places)
-    weights = np.tile(rows, (batches, 1)) * (1 - np.eye(batches))
-    weights /= weights.sum(axis=1, keepdims=True)
-    apart = between(grown, places, places)
-    normal = (weights * apart).sum(axis=1) - ((weights @ apart) * weights).sum(axis=1) / 2
-    noise = free * (1 / rows + 1 / (rows.sum() - rows))
+    others, apart = (
+        rows.sum() - rows,
+        between(grown, places, places) @ rows,
+    )  # `expected`, of one and all others
+    normal = apart / others - (rows @ apart - 2 * rows * apart) / (2 * others**2)
+    noise = free * (1 / rows + 1 / others)
     scores = np.cbrt((away * away).sum(axis=1) / (np.maximum(normal, 0.0) + noise))
     return Part(direction, free, grown, scores)
 
