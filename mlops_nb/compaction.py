@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,7 @@ import sqlalchemy as sa
 from .audit import append
 from .core import NotFoundError
 from .files import Kept
-from .reading import rows_of
+from .reading import opened, rows_of
 from .store import Store, dataset_part, file, name_file, quarantine
 from .version import Part, part_from
 
@@ -67,13 +68,19 @@ def unname(
     return free
 
 # %% ../nbs/lib/252_compaction.ipynb #c72fa04b
+def _each(store: Store, parts: Sequence[Part]) -> Iterator[tuple[Part, pa.Table]]:
+    "The rows of parts; a file that holds several neighbours is fetched once."
+    for place, same in groupby(parts, key=lambda part: part.place):
+        file = opened(store.get(place))
+        yield from ((part, rows_of(file, part)) for part in same)
+
+
 def _together(store: Store, parts: Sequence[Part], path: Path) -> list[Part]:
     "Write the rows of parts behind each other, as long as their columns are the same; those that are in."
     done: list[Part] = []
     writer: pq.ParquetWriter | None = None
     try:
-        for part in parts:
-            rows = rows_of(store.get(part.place), part)
+        for part, rows in _each(store, parts):
             if writer is None:
                 writer = pq.ParquetWriter(path, rows.schema, compression='zstd')
             elif not rows.schema.equals(writer.schema, check_metadata=False):

@@ -26,7 +26,7 @@ from .data import Changes, compare, contract_of
 from .features_sql import quoted, text
 from .page import markup, render
 from .profile import Profile, merge, profile_table
-from .reading import read_parts, rows_of
+from .reading import opened, read_parts, rows_of
 from .store import Store
 from .stream import ahead
 from .version import Part, Version, find
@@ -90,7 +90,7 @@ def _files(store: Store, parts: Iterable[Part]) -> Iterator[list[Path]]:
                 paths.append(stack.enter_context(store.local(part.digest)))
             else:  # it shares its file with others
                 paths.append(folder / f'{i}.parquet')
-                paths[-1].write_bytes(to_parquet(rows_of(store.get(part.place), part)))
+                paths[-1].write_bytes(to_parquet(rows_of(opened(store.get(part.place)), part)))
         yield paths
 
 # %% ../nbs/lib/248_diff.ipynb #90872274
@@ -128,7 +128,7 @@ def _rows_that_differ(
     "Of two parts with the same keys in the same order, the rows that differ."
     if pair[0].rows != pair[1].rows:
         return None
-    old, new = (rows_of(store.get(part.place), part, columns=columns, threads=False) for part in pair)
+    old, new = (rows_of(opened(store.get(part.place)), part, columns=columns, threads=False) for part in pair)
     if old.schema != new.schema or not all(
         name in old.column_names and old[name].equals(new[name]) for name in key
     ):

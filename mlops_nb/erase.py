@@ -27,7 +27,7 @@ from .files import Kept
 from .hashes import sha256
 from .profile import get_profile, put_profile
 from .quarantine import Held
-from .reading import contract_of, rows_of
+from .reading import contract_of, opened, rows_of
 from .remaining import remaining, sharing
 from mlops_nb.store import (
     WAIT,
@@ -120,7 +120,7 @@ def _without(
     hidden = contract.personal if contract else ()
     made, tables, statistics, start, alone = [], [], {}, 0, b''
     for part in parts:
-        rows = rows_of(data, part)
+        rows = rows_of(opened(data), part)
         if (mask := _theirs(rows, wanted)).any():
             rows = staying(rows, mask)
             alone = to_parquet(rows)
@@ -254,7 +254,8 @@ def _new_profiles(
     made = []
     for row in rows:
         part = after.get(standing.get(row.batch, ('', '')), newest[row.batch][1])
-        made.append(NewProfile(row.batch, *_anew(store, row, rows_of(store.get(part.place), part), contract)))
+        rows = rows_of(opened(store.get(part.place)), part)
+        made.append(NewProfile(row.batch, *_anew(store, row, rows, contract)))
     return made
 
 # %% ../nbs/lib/264_erase.ipynb #6dbbc59e

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['Names', 'contract_of', 'rows_of', 'read_parts', 'read', 'read_whole', 'Dataset', 'bad_batches', 'load']
+__all__ = ['Names', 'contract_of', 'opened', 'rows_of', 'read_parts', 'read', 'read_whole', 'Dataset', 'bad_batches', 'load']
 
 # %% ../nbs/lib/233_reading.ipynb #1bcc1c0d
 def contract_of(
@@ -63,15 +64,22 @@ def _as_declared(
     return pa.table(columns)
 
 # %% ../nbs/lib/233_reading.ipynb #7c8f3361
-def rows_of(
+def opened(
     data: bytes,  # of a file in the store
+) -> pq.ParquetFile:
+    "Parquet, to read parts from."
+    return pq.ParquetFile(pa.BufferReader(data))
+
+
+def rows_of(
+    file: pq.ParquetFile,
     part: Part,
     *,
     columns: Iterable[str] | None = None,  # None: all
     threads: bool = True,  # whether its columns are decoded side by side
 ) -> pa.Table:
     "The rows of a part, of which the file may hold others too."
-    file, start, groups = pq.ParquetFile(pa.BufferReader(data)), 0, []
+    start, groups = 0, []
     there = set(file.schema_arrow.names)
     wanted = None if columns is None else [name for name in columns if name in there]
     for i in range(file.num_row_groups):
@@ -82,19 +90,23 @@ def rows_of(
     rows = file.read_row_groups([i for i, _ in groups], columns=wanted, use_threads=threads)
     return rows.slice(part.start - groups[0][1], part.rows) if groups else rows
 
-
-def _read_part(
+# %% ../nbs/lib/233_reading.ipynb #7c8f3363
+def _read_file(
     store: Store,
     version: Version,
-    part: Part,
+    parts: Sequence[Part],  # that lie in one file
     *,
     types: Mapping[str, pa.DataType | None],
     threads: bool = True,
-) -> pa.Table:  # raises CorruptError, StoreError, ContractError
-    "Some columns of a part, its bytes checked."
+) -> list[tuple[Part, pa.Table]]:  # raises CorruptError, StoreError, ContractError
+    "Some columns of parts, the bytes of their file checked once."
+    part, found = parts[0], []
     try:
-        rows = rows_of(store.get(part.place), part, columns=types, threads=threads)
-        return _as_declared(rows, types)
+        file = opened(store.get(part.place))
+        for part in parts:
+            rows = rows_of(file, part, columns=types, threads=threads)
+            found.append((part, _as_declared(rows, types)))
+        return found
     except (CorruptError, StoreError) as e:
         raise type(e)(f'{version}, batch {part.batch}: {e}') from e
     except pa.ArrowInvalid as e:
@@ -152,11 +164,14 @@ def read_parts(
         parts = [part for part in parts if part.batch in chosen]
     types = _types(store, version, names)
     parts = _needed(store, parts, conditions(where, version.columns))
-    if min(threads, len(parts)) < 2:
-        yield from ((part, _read_part(store, version, part, types=types)) for part in parts)
+    files = [[*same] for _, same in groupby(parts, key=lambda part: part.place)]
+    get = partial(_read_file, store, version, types=types)
+    if min(threads, len(files)) < 2:
+        found: Iterable[list[tuple[Part, pa.Table]]] = map(get, files)
     else:
-        get = partial(_read_part, store, version, types=types, threads=False)
-        yield from zip(parts, ahead(get, parts, threads=threads), strict=True)
+        found = ahead(partial(get, threads=False), files, threads=threads)
+    for rows in found:
+        yield from rows
 
 # %% ../nbs/lib/233_reading.ipynb #dad331e3
 def read(

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
@@ -138,14 +139,35 @@ def test_an_upsert_replaces_rows_where_they_are(store: Store) -> None:
     assert load(store, 'rows@latest').arrow(where=[('at', '>=', '2019-01-01')])['n'].to_pylist() == [2001, 7]
 
 
-def test_compaction_changes_where_rows_lie_and_nothing_else(store: Store) -> None:
+def fetched_files(store: Store, monkeypatch: pytest.MonkeyPatch, spec: str) -> int:
+    "How many files of rows are fetched to read a version."
+    kind, fetched = type(store.place), list[str]()
+    get = kind.get
+
+    def counted(where: Any, digest: str) -> bytes:
+        fetched.append(digest)
+        return get(where, digest)
+
+    version = load(store, spec)
+    parts = {part.place for part in version.info.parts}
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, 'get', counted)
+        version.arrow()
+    return sum(digest in parts for digest in fetched)
+
+
+def test_compaction_changes_where_rows_lie_and_nothing_else(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number in range(1, 9):
         commit(store, 'rows', small(number, size=number), batch=f'{number}', contract=ROWS)
     before = [load(store, f'rows@{n}').arrow() for n in range(1, 9)]
+    assert fetched_files(store, monkeypatch, 'rows@8') == 8
     assert compact(store, 'rows').files == 1
     collect(store, grace=0)
     assert sum(1 for kept in store.place.everything()) == 2  # the rows, the contract
     assert [load(store, f'rows@{n}').arrow() for n in range(1, 9)] == before
+    assert fetched_files(store, monkeypatch, 'rows@8') == 1
     assert commit(store, 'rows', small(8, size=8), batch='8').version == 8
     assert check(store)[0].kind == 'unnamed'
     found = diff(store, 'rows@7', 'rows@8')
