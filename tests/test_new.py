@@ -145,9 +145,7 @@ def test_segments_pairs_importance_and_predictions_reach_report_page_and_termina
     reference = reference_profiles(store, store.settings.model('rain'))
     assert accepted(store, 'rain') == {'2013-11': ('pressure in origin=LGA',)}
     sizes = {one.metadata['batch']: len(one.columns) for one in reference}
-    assert (
-        sizes['2013-11'] == sizes['2013-10']
-    )  # it began before the champion was trained: it is normal anyway
+    assert sizes['2013-11'] == sizes['2013-10']  # its first days were learned from
 
 
 @pytest.mark.parametrize(
