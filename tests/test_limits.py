@@ -41,11 +41,11 @@ def run(*sources, **options):
 
 
 def start(source, folder, *arguments):
-    "A program of its own, in which there is `run`."
+    "A program of its own, in which there is `run`; not measured, as interruptions can lock coverage up."
     command = [sys.executable, '-c', PROGRAM + source, *arguments]
-    return subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    pipes = {'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE, 'text': True}
+    env = {name: value for name, value in os.environ.items() if not name.startswith('COVERAGE_PROCESS')}
+    return subprocess.Popen(command, cwd=folder, env=env, start_new_session=True, **pipes)
 
 
 def wait_for(path, process):
