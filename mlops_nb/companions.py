@@ -243,7 +243,7 @@ def rank_correlation(
     spread = [float((side * rank**2).sum()) for side, rank in zip(sides, ranks, strict=True)]
     return float(ranks[0] @ table @ ranks[1] / np.sqrt(spread[0] * spread[1]))
 
-
+# %% ../nbs/lib/202_companions.ipynb #6308d79f
 def association(
     column: ColumnProfile,  # the companion of a pair
 ) -> tuple[NDArray[np.float64], float]:  # rows in each cell; NaN where a side is constant

@@ -106,7 +106,7 @@ def weight_of(evidence: Evidence, importance: Mapping[str, float]) -> float:  # 
         return 1.0
     return 0.5 + 0.5 * len(importance) * importance.get(evidence.name, 0.0)
 
-
+# %% ../nbs/lib/222_comparison.ipynb #1f74ce6f
 def corrected(
     asked: Sequence[tuple[Evidence, Sequence[Test]]],
     *,
@@ -325,7 +325,7 @@ def columns_of(
     asked = [look(name, line) for name in pairs for look in (gather_pair, gather_together)]
     return [*found, *(one for one in asked if one)]
 
-
+# %% ../nbs/lib/222_comparison.ipynb #bb5d5e4f
 def predicted(
     name: str,  # of the batch
     predictions: Sequence[Profile],  # of a model's outputs, this batch's and earlier ones'

@@ -470,7 +470,7 @@ def _settled(case: Sequence[Brief], held: Sequence[Decision], before: int, place
     over = [one for one in held if one.report in ids and one.action in SETTLES and not one.about]
     return any(places[one.id] < before for one in over)
 
-
+# %% ../nbs/lib/455_decision.ipynb #0dce72ef
 def group(
     reports: Sequence[Brief],  # of one model, in the order of their batches
     held: Sequence[Decision],  # those in force

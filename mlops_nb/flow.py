@@ -429,7 +429,7 @@ def used_datasets(store: Store, run: str) -> str:
         targets = {row.target for row in rows}
     return ' '.join(sorted(t.removeprefix('dataset:') for t in targets if t.startswith('dataset:')))
 
-
+# %% ../nbs/lib/510_flow.ipynb #50c8e61f
 def runs(
     settings: Settings,
     *,

@@ -245,7 +245,7 @@ def held(
         )
     return _held(store, row)
 
-
+# %% ../nbs/lib/246_quarantine.ipynb #b12b59df
 def held_batches(
     store: Store,
     dataset: str | None = None,  # None: of all

@@ -173,7 +173,7 @@ class Shares:
             ),
         )  # fmt: skip
 
-
+# %% ../nbs/lib/266_questions.ipynb #0a85c16f
 def shares_of(
     pairs: Sequence[
         tuple[float, float]

@@ -146,7 +146,7 @@ def _needed(store: Store, parts: Sequence[Part], wanted: Any) -> list[Part]:
         known = read_statistics(connection, [part.digest for part in parts])
     return [part for part in parts if may_hold(known.get(part.digest, {}), wanted)]
 
-
+# %% ../nbs/lib/233_reading.ipynb #237637ce
 def read_parts(
     store: Store,
     version: Version,

@@ -85,7 +85,7 @@ class Reference:
     def __str__(self) -> str:
         return f'{self.name}@{self.version}'
 
-
+# %% ../nbs/lib/258_references.ipynb #ecbc068f
 def _reference(row: sa.Row[Any]) -> Reference:
     values = {k: v for k, v in row._mapping.items() if k not in ('schema', 'run', 'message')}
     return Reference(**values, columns=dict(row.schema['columns']))

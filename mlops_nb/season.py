@@ -78,7 +78,7 @@ def _near(one: datetime, other: datetime) -> bool:
     days = abs((one.replace(year=2000) - other.replace(year=2000)).days)
     return min(days, 366 - days) <= 45
 
-
+# %% ../nbs/lib/234_season.ipynb #cc918cdf
 def choose_reference(
     batch: str,  # its name
     names: Sequence[str],  # of all batches there are

@@ -122,7 +122,7 @@ def in_parts(
             told[-1] += '' if brief else f', not in {shown}' if most else f': {shown}'
     return told
 
-
+# %% ../nbs/lib/360_told.ipynb #51f0c08f
 def apart(drift: Drift) -> list[SegmentDrift]:
     "The segments that changed, but for those of a column that drifted as a whole and in most of them."
     whole = {one.column for one in drift.columns if one.verdict == 'drift'}
@@ -151,7 +151,7 @@ def alarms_of(drift: Drift) -> tuple[ColumnDrift, ...]:
         *(one.column for one in drift.segments if one.column.drifted),
     )
 
-
+# %% ../nbs/lib/360_told.ipynb #7765756f
 def is_wrong(drift: Drift) -> Answer:
     "Is something wrong?"
     counted = sum(not one.muted for one in drift.columns)
