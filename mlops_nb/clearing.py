@@ -90,7 +90,7 @@ def _error(entry: Held, table: pa.Table) -> str:
     blamed = entry.why()['reason'].to_list()
     return entry.error if blamed == [entry.error] else AT_FAULT  # of columns, and no row
 
-
+# %% ../nbs/lib/262_clearing.ipynb #f0a4c04f
 def cleared(entry: Held, wanted: Wanted) -> Cleared | None:  # None: no row is theirs for certain
     "Put the files of an entry without somebody's rows into the store."
     table = entry.arrow()

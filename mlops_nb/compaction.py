@@ -124,13 +124,9 @@ def _move(store: Store, dataset: str, parts: Sequence[Part], made: str) -> list[
             store.place.touch(place)  # somebody may be reading it: it is young again
         name_file(connection, made, kind='part', bytes=store.size(made))
         for one in parts:
-            here = (
-                part.dataset == dataset,
-                part.digest == one.digest,
-                part.file == one.place,
-                part.start == one.start,
-            )
-            connection.execute(sa.update(dataset_part).where(*here).values(file=made, start=start))
+            it = part.digest == one.digest, part.file == one.place, part.start == one.start
+            query = sa.update(dataset_part).where(part.dataset == dataset, *it)
+            connection.execute(query.values(file=made, start=start))
             start += one.rows
         free = unname(connection, [one.place for one in parts])
         details = {'parts': len(parts), 'file': made}

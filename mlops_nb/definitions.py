@@ -112,7 +112,7 @@ def documented(
     batch = table.sort_values('created_at')['batch'].iloc[-1]
     return load_profile(store, dataset=f'feature.{name}', batch=batch, role='feature')
 
-
+# %% ../nbs/lib/268_definitions.ipynb #a4dd04df
 def catalogue(store: Store, words: str = '') -> pd.DataFrame:  # feature, what, notebook, takes, columns, rows
     "The definitions that have all words, with how many columns and rows each gave last."
     import pandas as pd
