@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from .pair_evidence import gather_pair, gather_together
 
 from .build import segments_of
 from .change import Picture, Test, moved_share, values_of
@@ -25,8 +26,6 @@ from mlops_nb.questions import (
     Line,
     batch_name,
     gather,
-    gather_pair,
-    gather_together,
     questions,
     score_spread,
     shares_of,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
@@ -16,8 +16,6 @@ import numpy as np
 
 from mlops_nb.change import (
     Compared,
-    Grid,
-    Picture,
     Test,
     compare_buckets,
     compare_categories,
@@ -26,26 +24,23 @@ from mlops_nb.change import (
     new_values,
     percent,
     percents,
-    pooled_quantiles,
     values_of,
     without_each,
 )
 from .column import ColumnProfile
-from .companions import MARK, association, bucketed, rank_correlation
+from .companions import MARK, bucketed
 from .distance import CALIBRATED, Floats
 from .lasting import over_groups
 from .sketch import Distinct, Quantiles, merge_distinct
 from .variation import Variation, departure, expected, share_departure, vary
-from .verdict import short
 
 if TYPE_CHECKING:
     from mlops_nb.profile import Profile
 
 # %% auto #0
-__all__ = ['CHOSEN', 'EMPTY', 'TINY', 'batch_name', 'Line', 'is_countable', 'kind_of', 'outside', 'unheard_of',
-           'distinct_numbers', 'new_numbers', 'Shares', 'shares_of', 'Evidence', 'varied', 'gather', 'many_values',
-           'standardised', 'with_columns', 'grids_of', 'raked', 'coarse', 'draw_pair', 'gather_pair', 'gather_together',
-           'questions', 'silence', 'score_spread']
+__all__ = ['CHOSEN', 'EMPTY', 'batch_name', 'Line', 'is_countable', 'kind_of', 'outside', 'unheard_of', 'distinct_numbers',
+           'new_numbers', 'Shares', 'shares_of', 'Evidence', 'varied', 'gather', 'many_values', 'questions', 'silence',
+           'score_spread']
 
 # %% ../nbs/lib/266_questions.ipynb #4ae9d098
 def batch_name(
@@ -238,7 +233,6 @@ class Evidence:
 
 # %% ../nbs/lib/266_questions.ipynb #0e460c33
 EMPTY: Final = ColumnProfile('', {'counts/n': 0})  # of a batch that has no such column
-TINY: Final = 1e-300  # what an empty side is divided by
 
 
 def varied(evidence: Evidence, compared: Compared, here: Floats, there: Floats) -> Evidence:
@@ -311,160 +305,6 @@ def _buckets(profile: Profile, name: str) -> ColumnProfile | None:
     column = profile.columns.get(name)
     found = profile.columns.get(f'{name}{MARK}bucket')
     return bucketed(column) if found is None and column and not column.offset else found
-
-# %% ../nbs/lib/266_questions.ipynb #af87d73c
-def standardised(
-    grid: Floats,
-    first: Floats,  # shares of the first column's bins to hold it to
-) -> Floats:  # rows in each bin of the second column, as many as the noise of the result stands for
-    "The second column, given the first."
-    rows = grid.sum(axis=1)
-    held = np.where(rows > 0, first, 0.0)
-    if not held.sum():
-        return np.zeros(grid.shape[1])
-    held = held / held.sum()
-    worth = 1 / float((held**2 / np.maximum(rows, 1.0)).sum())
-    return np.asarray(held @ (grid / np.maximum(rows, 1.0)[:, None]) * worth)
-
-
-def with_columns(
-    line: Line,
-    columns: Set[str],
-) -> Line | None:  # None: the batch, or all of the reference, has them not
-    "The batches that have some columns; a pair that is cut otherwise, by another contract, is another one."
-    here, there = ([columns <= p.columns.keys() for p in side] for side in (line.reference, line.later))
-    if not any(here) or not there[-1]:
-        return None
-    if all(here) and all(there):
-        return line
-    sides = [tuple(p for p, has in zip(*side, strict=True) if has) for side in (
-        (line.reference, here), (line.later, there),
-    )]  # fmt: skip
-    places = line.places[0][np.array(here)], line.places[1][np.array(there)]
-    return Line(sides[0], sides[1], places, line.segment)
-
-
-def grids_of(
-    name: str,  # of the companion of a pair
-    line: Line,
-) -> tuple[Line, Floats] | None:  # the batches that have it; × places of the first × places of the second
-    "The grids of all batches."
-    known = with_columns(line, {name})
-    if known is None:
-        return None
-    return known, np.array([association(p.columns[name])[0] for p in (*known.reference, *known.later)])
-
-# %% ../nbs/lib/266_questions.ipynb #7e11a002
-def raked(
-    grid: Floats,  # rows in each cell
-    sides: tuple[Floats, Floats],  # rows in each row and in each column to bring it to
-    *,
-    rounds: int = 30,
-) -> Floats:  # rows in each cell, as many as the noise of the result stands for
-    "A grid with other margins; how its sides go together stays."
-    held = np.where(grid.sum(axis=1) > 0, sides[0], 0.0), np.where(grid.sum(axis=0) > 0, sides[1], 0.0)
-    if not all(side.sum() for side in held):
-        return np.zeros(grid.shape)
-    first, second = (side / side.sum() for side in held)
-    found = grid.astype(float)
-    for _ in range(rounds):
-        found *= (first / np.maximum(found.sum(axis=1), TINY))[:, None]
-        found *= second / np.maximum(found.sum(axis=0), TINY)
-    weights = found / np.maximum(grid, 1.0)
-    return np.asarray(found / float((weights**2 * grid).sum()))
-
-
-def coarse(
-    side: Floats,  # rows of the reference in each place of a column
-    groups: int = 4,
-) -> Floats:  # places × groups: to which group a place belongs
-    "Few groups of neighbours, as even as can be."
-    middle = (side.cumsum() - side / 2) / side.sum()
-    return np.asarray(np.eye(groups)[np.minimum(groups - 1, (groups * middle).astype(int))])
-
-# %% ../nbs/lib/266_questions.ipynb #7e11a006
-def draw_pair(
-    names: tuple[str, str],
-    line: Line,
-    grids: Floats,  # batches × places × places
-    *,
-    both: bool = False,  # both columns are held as they were; else the first alone
-) -> Picture:
-    "The grid of the reference and of the batch, in few cells."
-    cut, sides = len(line.reference), [grids[: len(line.reference)].sum(axis=(0, axis)) for axis in (2, 1)]
-    columns = [[p.columns[name] for p in line.reference if name in p.columns] for name in names]
-    if not all(any(map(values_of, one)) for one in columns) or not sides[0].sum():
-        return Picture()
-    groups = [found[:, side @ found > 0] for side in sides for found in [coarse(side)]]
-    before, now = (groups[0].T @ one @ groups[1] for one in (grids[:cut].sum(axis=0), grids[-1]))
-    held = before.sum(axis=1), before.sum(axis=0)
-    now = raked(now, held) if both else now * (held[0] / np.maximum(now.sum(axis=1), 1.0))[:, None]
-    ends = [
-        pooled_quantiles(one, (side.cumsum() / side.sum())[:-1])
-        for one, side in zip(columns, held, strict=True)
-    ]
-    edges = tuple(ends[0].tolist()), tuple(ends[1].tolist())
-    shares = [tuple(map(short, (one / max(1.0, one.sum())).ravel().tolist())) for one in (before, now)]
-    return Picture(grid=Grid(names, edges, shares[0], shares[1]))
-
-# %% ../nbs/lib/266_questions.ipynb #7e11a001
-def gather_pair(
-    name: str,  # of the companion
-    line: Line,
-) -> Evidence | None:  # None: not in every reference batch, or not in the batch
-    "Look at a column given another one."
-    first, _, second = name.partition(MARK)[0].partition('×')
-    if (known := grids_of(name, line)) is None:
-        return None
-    line, grids = known
-    everyone = [*line.reference, *line.later]
-    total = grids[: len(line.reference)].sum(axis=(0, 2))
-    counts = np.array([standardised(grid, total / max(1.0, total.sum())) for grid in grids])
-    counts = counts[:, counts.any(axis=0)]
-    cut = len(line.reference)
-    beside = [(p.columns.get(first), values_of(p.columns[name])) for p in everyone]
-    pairs = [(values_of(one) - both, values_of(one)) if one else (0, 0) for one, both in beside]
-    gaps = shares_of(pairs, line.places, f'missing where {first} is there')
-    title = f'{second} given {first}'
-    found = Evidence(
-        title, 'pair', line, line.batch.columns[name], tuple(p.columns[name] for p in line.reference),
-        shares=(gaps,) if gaps and gaps.reference[:, 0].any() else (), companion=name,
-    )  # fmt: skip
-    if not counts[:cut].any(axis=1).all() or counts.shape[1] < 2:
-        return found
-    gap = (counts[:cut].sum(axis=0) / counts[:cut].sum() - counts[-1] / max(1.0, counts[-1].sum())).cumsum()
-    up = bool(gap.max() > -gap.min())
-    change = f'moved {"up" if up else "down"} where {first} is as before'
-    picture = draw_pair((first, second), line, grids)
-    return varied(found, Compared(counts[:cut], counts[cut:], change, picture, upwards=up), *line.places)
-
-# %% ../nbs/lib/266_questions.ipynb #7e11a004
-def gather_together(
-    name: str,  # of the companion
-    line: Line,
-) -> Evidence | None:  # None: not in every batch, or a side that never changes
-    "Look at how two columns go together, whatever each of them does."
-    if (known := grids_of(name, line)) is None:
-        return None
-    line, grids = known
-    first, _, second = name.partition(MARK)[0].partition('×')
-    cut = len(line.reference)
-    total = grids[:cut].sum(axis=0)
-    before, now = rank_correlation(total), rank_correlation(grids[-1])
-    if math.isnan(before) or math.isnan(now):
-        return None
-    rows, columns = coarse(total.sum(axis=1)), coarse(total.sum(axis=0))
-    small = rows.T @ grids @ columns
-    sides = small[:cut].sum(axis=(0, 2)), small[:cut].sum(axis=(0, 1))
-    counts = np.array([raked(one, sides).ravel() for one in small])
-    counts = counts[:, counts[:cut].any(axis=0)]
-    column, before_it = line.batch.columns[name], tuple(p.columns[name] for p in line.reference)
-    found = Evidence(f'{first} with {second}', 'pair', line, column, before_it, companion=name)
-    if not counts[:cut].any(axis=1).all():
-        return found
-    change = f'no longer go together as before: rank correlation {before:.2f} → {now:.2f}'
-    picture = draw_pair((first, second), line, grids, both=True)
-    return varied(found, Compared(counts[:cut], counts[cut:], change, picture), *line.places)
 
 # %% ../nbs/lib/266_questions.ipynb #b43eb334
 def questions(
