@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from .pair_evidence import gather_pair, gather_together
 
 from .build import segments_of
 from .change import Picture, Test, moved_share, values_of
@@ -21,6 +20,7 @@ from .core import UsageError
 from .distance import CALIBRATED, holm
 from .drift_rules import UNCHANGED, DriftRules
 from .lasting import along, grouped, onset_of, trend_line
+from .pair_evidence import gather_pair, gather_together
 from mlops_nb.questions import (
     Evidence,
     Line,
