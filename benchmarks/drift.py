@@ -477,6 +477,11 @@ def renamed(rows: pd.DataFrame, carrier: str) -> pd.DataFrame:
     return rows.assign(carrier=rows['carrier'].replace(carrier, carrier.lower()))
 
 
+def landed(rows: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
+    chosen = rows.sample(count, random_state=seed).index
+    return rows.assign(dest=rows['dest'].where(~rows.index.isin(chosen), 'XXX'))
+
+
 Change = Callable[[pd.DataFrame, int], pd.DataFrame]
 CHANGES: dict[str, tuple[str, Change, str]] = {
     'carrier of 17 % dropped': ('carrier', lambda r, _: r[r['carrier'] != 'UA'], 'all'),
@@ -489,6 +494,8 @@ CHANGES: dict[str, tuple[str, Change, str]] = {
     'miles are km': ('distance', lambda r, _: r.assign(distance=r['distance'] * 1.609), 'all'),
     'carrier of 17 % renamed': ('carrier', lambda r, _: renamed(r, 'UA'), 'all'),
     'carrier of 0.1 % renamed': ('carrier', lambda r, _: renamed(r, 'HA'), '39 of 43'),
+    '7 flights to a new airport': ('dest', lambda r, k: landed(r, 7, k), ''),
+    '1 % of flights to a new airport': ('dest', lambda r, k: landed(r, len(r) // 100, k), ''),
     'hour + 1': ('hour', lambda r, _: r.assign(hour=r['hour'] + 1), 'all'),
     'departure delay × 2': ('dep_delay', lambda r, _: r.assign(dep_delay=r['dep_delay'] * 2), '41 of 43'),
     'arrival delay + 5': ('arr_delay', lambda r, _: r.assign(arr_delay=r['arr_delay'] + 5), ''),

@@ -10,15 +10,12 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .distance import Floats, divergence, unseen_p, vanished_p
+from .distance import Floats, divergence
 from .figures import label
-from .sketch import Distinct, merge_distinct
-from .texts import BUCKETS
 
 if TYPE_CHECKING:
     from mlops_nb.column import ColumnProfile
@@ -28,8 +25,7 @@ __all__ = ['TWENTIETHS', 'GRID', 'LEAST', 'FEWEST', 'RARE', 'values_of', 'pooled
            'nlargest', 'category_items', 'least_share', 'pooled_frequent', 'category_counts', 'percent', 'percents',
            'facts', 'number', 'pooled_shares', 'describe_numbers', 'describe_categories', 'picture_edges', 'Grid',
            'Picture', 'draw_numbers', 'draw_categories', 'Test', 'moved_share', 'moved_far', 'Compared',
-           'compare_numbers', 'ask_unseen', 'ask_vanished', 'compare_categories', 'new_values', 'without_each',
-           'compare_buckets']
+           'compare_numbers']
 
 # %% ../nbs/lib/218_change.ipynb #9a2663da
 def values_of(
@@ -391,102 +387,3 @@ def compare_numbers(
         counts, later, change, draw_numbers(batch, reference), upwards=bool(gap.max() > -gap.min()),
         far=(far, min(usual), max(usual)) if math.isfinite(far) else None,
     )  # fmt: skip
-
-# %% ../nbs/lib/218_change.ipynb #9e508dbe0
-def ask_unseen(
-    batch: ColumnProfile,
-    reference: Sequence[ColumnProfile],
-) -> Test:
-    "The question about values never seen."
-    known = set[str]().union(*(column.frequent for column in reference))
-    unseen = {item: count for item, count in batch.frequent.items() if item not in known}
-    rows = sum(unseen.values())
-    p = unseen_p(rows, values_of(batch), reference=[column.frequent for column in reference])
-    items = sorted(unseen, key=lambda item: (-unseen[item], item))
-    names = ', '.join(label(item, 40) for item in items[:3])
-    more = f' and {len(unseen) - 3:,} more' if len(unseen) > 3 else ''
-    says = f'{names}{more} never seen before, in {rows:,} {"row" if rows == 1 else "rows"}'
-    return Test(p, says, 'unseen', tuple(items[:10]))
-
-# %% ../nbs/lib/218_change.ipynb #beeaae5d
-def ask_vanished(
-    batch: ColumnProfile,
-    reference: Sequence[ColumnProfile],
-    *,
-    items: Sequence[str],  # to ask about
-) -> Test:
-    "The question about values that are gone."
-    values = np.array([values_of(column) for column in reference], dtype=float)
-    now, before, gone = batch.frequent, [column.frequent for column in reference], {}
-    for item in items:
-        if item not in now and all(item in counts for counts in before):
-            counts = np.array([counts[item] for counts in before], dtype=float)
-            p = vanished_p(values_of(batch), item=counts, values=values)
-            gone[item] = min(1.0, p * len(items)), counts.sum() / values.sum()
-    if not gone:
-        return Test(1.0, '', 'vanished')
-    names = sorted(gone, key=lambda item: (gone[item], item))
-    says = f'{label(names[0], 40)} is gone, so far {percent(gone[names[0]][1])}'
-    return Test(gone[names[0]][0], says, 'vanished', tuple(names[:10]))
-
-# %% ../nbs/lib/218_change.ipynb #9e508dbe
-def compare_categories(
-    batch: ColumnProfile,
-    reference: Sequence[ColumnProfile],
-    recent: Sequence[ColumnProfile] = (),
-) -> Compared:
-    "A column of categories; batch and reference with values."
-    total, rows, everyone = pooled_frequent(reference), sum(map(values_of, reference)), [*reference, batch]
-    counted = not any(column.offset for column in everyone)
-    smaller = min(values_of(batch), float(np.median([values_of(column) for column in reference])))
-    items = category_items(total, rows, least=max(least_share(everyone), LEAST / smaller))
-    asked = category_items(total, rows, least=least_share(everyone))
-    tests = (ask_unseen(batch, reference), ask_vanished(batch, reference, items=asked)) if counted else ()
-    first = [item for test in tests if test.p < 0.01 for item in test.items[:3]]
-    picture = draw_categories(batch, reference, first=first, total=total)
-    counts = [
-        [category_counts(column.frequent, values_of(column), items=items) for column in columns]
-        for columns in (reference, (*recent, batch))
-    ]
-    if not items:
-        return Compared(np.empty((len(reference), 0)), np.empty((1, 0)), '', picture, tests)
-    change = describe_categories(counts[1][-1], np.sum(counts[0], axis=0), items=items)
-    return Compared(np.array(counts[0]), np.array(counts[1]), change, picture, tests)
-
-# %% ../nbs/lib/218_change.ipynb #9eb19dff
-def new_values(
-    column: ColumnProfile,
-    others: Distinct,  # of other batches together
-) -> tuple[float, float]:  # values that the others lack, distinct values
-    "How many values are new, by the sketches."
-    own = column.components['cardinality/hll']
-    together = merge_distinct([others, own]) if isinstance(own, Distinct) else others
-    count = max(1.0, column.distinct)
-    return min(count, max(0.0, together.estimate - others.estimate)), count
-
-
-def without_each(
-    columns: Sequence[ColumnProfile],  # at least two
-) -> list[Distinct]:
-    "The distinct values of all but each."
-    sketches = [one for c in columns if isinstance(one := c.components.get('cardinality/hll'), Distinct)]
-    before, after = list(accumulate(sketches, _both)), list(accumulate(sketches[::-1], _both))[::-1]
-    inner = [_both(before[i - 1], after[i + 1]) for i in range(1, len(sketches) - 1)]
-    return [after[1], *inner, before[-2]]
-
-
-def _both(one: Distinct, other: Distinct) -> Distinct:
-    return merge_distinct([one, other])
-
-# %% ../nbs/lib/218_change.ipynb #6e4f2a3a
-def compare_buckets(
-    batch: ColumnProfile,  # the companion: numbers of buckets
-    reference: Sequence[ColumnProfile],
-    recent: Sequence[ColumnProfile] = (),
-) -> tuple[Floats, Floats]:  # rows: reference batches × buckets, later ones × buckets
-    "Texts of very many values, by their hash."
-    found = [
-        [[float(column.frequent.get(str(bucket), 0)) for bucket in range(BUCKETS)] for column in columns]
-        for columns in (reference, (*recent, batch))
-    ]
-    return np.array(found[0]), np.array(found[1])

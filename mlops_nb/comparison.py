@@ -125,7 +125,7 @@ def corrected(
     ]
 
 # %% ../nbs/lib/222_comparison.ipynb #7850aa23
-NAMED = 'unseen', 'vanished'
+NAMED = {'unseen': 1.0, 'vanished': 0.01}  # values that are named, below which chance
 
 
 def missing_share(
@@ -149,7 +149,7 @@ def moved(
     share, usual = float(moved_share(compared.later[-1:], total[None])[0]), list[float]()
     if len(compared.reference) > 1:
         usual = moved_share(compared.reference, total - compared.reference).tolist()
-    names = {what: [i for t in tests if t.what == what and t.alone < 0.01 for i in t.items] for what in NAMED}
+    names = {w: [i for t in tests if t.what == w and t.alone <= p for i in t.items] for w, p in NAMED.items()}
     far, least, most = compared.far or (None, None, None)
     return Moved(
         short(share), (short(min(usual)), short(max(usual))) if usual else None,
@@ -253,6 +253,8 @@ def judge(
     limit = alpha if verdict == 'drift' and not evidence.facts else WATCHED * alpha
     found = [Finding('column', fact, fact=True) for fact in evidence.facts]
     told = [test for test in tests if test.p <= limit]
+    renamed = {item for test in told if test.what == 'renamed' for item in test.items}
+    told = [test for test in told if test.what not in NAMED or not renamed.issuperset(test.items)]
     for test in told:
         more = f' (by {test.batches} batches together)' if test.batches > 1 else ''
         found.append(Finding(test.what, f'{test.change}{more}', short(test.p)))

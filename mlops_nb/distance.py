@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 # %% auto #0
-__all__ = ['Floats', 'CALIBRATED', 'PRIOR_DEGREES', 'divergence', 'student_tail', 'noise_tail', 'unseen_p', 'vanished_p', 'holm']
+__all__ = ['Floats', 'CALIBRATED', 'PRIOR_DEGREES', 'MOST', 'HABIT', 'divergence', 'student_tail', 'noise_tail', 'came',
+           'expected_unseen', 'together_p', 'tail', 'arrivals_p', 'brought_p', 'unseen_p', 'vanished_p', 'holm']
 
 # %% ../nbs/lib/216_distance.ipynb #0c244102
 def divergence(
@@ -56,21 +57,95 @@ def noise_tail(
     return math.erfc((math.cbrt(apart / noise) - 1 + scatter) / math.sqrt(2 * scatter)) / 2
 
 # %% ../nbs/lib/216_distance.ipynb #327a7a2d
-def unseen_p(
-    unseen: int,  # rows of the batch whose value no reference batch has
-    rows: int,  # rows of the batch with a value
-    *,
-    reference: Sequence[Mapping[str, int]],  # rows of each value, in each reference batch
-) -> float:  # between 0 and 1
-    "How often a normal batch has as many rows with values never seen before."
+def came(
+    reference: Sequence[Mapping[str, int]],  # rows of each value, in each batch, in the order of time
+) -> list[dict[str, int]]:  # of each batch but the first
+    "The values that a batch had and no batch before it."
+    known, found = set(reference[0]), []
+    for counts in reference[1:]:
+        found.append({item: rows for item, rows in counts.items() if item not in known})
+        known |= counts.keys()
+    return found
+
+
+def expected_unseen(
+    rows: int,  # of the batch with a value
+    reference: Sequence[Mapping[str, int]],  # as above
+) -> float:
+    "How many rows with values never seen before are expected."
     batches_with, rows_with = Counter[str](), Counter[str]()
     for counts in reference:
         batches_with.update(counts.keys())
         rows_with.update(counts)
     alone = sum(rows_with[item] for item, batches in batches_with.items() if batches == 1 < len(reference))
     once = sum(count <= 1 for count in rows_with.values())
-    expected = rows * (max(alone, once) + 1) / max(1, sum(rows_with.values()))
-    return float((expected / (1 + expected)) ** unseen)
+    first = sum(map(len, came(reference)))
+    return rows * (max(alone, once, first) + 1) / max(1, sum(rows_with.values()))
+
+# %% ../nbs/lib/216_distance.ipynb #9ee867b3
+def together_p(
+    one: Floats,  # p-values, above 0
+    other: Floats,  # of independent questions, as many
+) -> Floats:  # of both answers together
+    "Fisher's method (Statistical Methods for Research Workers, 1932), for two."
+    product = one * other
+    return np.asarray(np.minimum(1.0, product * (1 - np.log(product))))
+
+# %% ../nbs/lib/216_distance.ipynb #327a7a31
+MOST = 1_000_000  # rows that are counted one by one; more are as unusual
+
+
+def tail(
+    first: float,  # logarithm of the first probability
+    ratios: Floats,  # of each of the next to the one before it
+) -> float:  # between 1e-15, as exact as the sum is, and 1
+    "What the first probabilities of a distribution leave."
+    logs = first + np.concatenate([[0.0], np.cumsum(np.log(ratios))])
+    return min(1.0, max(1e-15, 1.0 - float(np.exp(logs).sum())))
+
+
+def arrivals_p(
+    values: int,  # new ones in the batch, at least one
+    before: int,  # that came in the reference
+    times: float,  # as many rows as the batch has, in which they came
+) -> float:  # between 0 and 1
+    "How often as many values come at once (Poisson, its rate unknown, Gamma(1/2) before the data)."
+    shape, k = before + 0.5, np.arange(values - 1.0)
+    return tail(shape * math.log(times / (times + 1)), (shape + k) / (k + 1) / (times + 1))
+
+
+def brought_p(
+    unseen: tuple[int, int],  # new values in the batch, their rows
+    before: tuple[int, int],  # the same of all that came in the reference
+) -> float:  # between 0 and 1
+    "How often as many new values have as many rows (geometric, mean unknown, Beta(1, 1) before the data)."
+    (values, rows), (ends, more) = unseen, (before[0] + 1, before[1] - before[0] + 1)
+    if rows == values:
+        return 1.0
+    i, j = np.arange(1.0 * values), np.arange(min(rows - values, MOST) - 1.0)
+    first = float(np.log((ends + i) / (ends + more + i)).sum())
+    return tail(first, (values + j) / (j + 1) * (more + j) / (ends + more + values + j))
+
+# %% ../nbs/lib/216_distance.ipynb #327a7a30
+HABIT = 2  # values that came, from which on coming is a habit
+
+
+def unseen_p(
+    unseen: Sequence[int],  # rows of each value that no reference batch has
+    rows: int,  # rows of the batch with a value
+    *,
+    reference: Sequence[Mapping[str, int]],  # rows of each value, in each batch, in the order of time
+) -> float:  # between 0 and 1
+    "How often a normal batch has as many rows with values never seen before."
+    new = [count for batch in came(reference) for count in batch.values()]
+    if not unseen or len(new) < HABIT:
+        expected = expected_unseen(rows, reference)
+        return float((expected / (1 + expected)) ** sum(unseen))
+    seen = np.array([sum(counts.values()) for counts in reference[1:]])
+    values = arrivals_p(len(unseen), len(new), float(seen.sum()) / rows)
+    again = int((sum(unseen) - len(unseen)) * min(1.0, seen.mean() / rows))  # as in a batch of the reference
+    more = brought_p((len(unseen), len(unseen) + again), (len(new), sum(new)))
+    return float(together_p(np.array([values]), np.array([more]))[0])
 
 # %% ../nbs/lib/216_distance.ipynb #f09c146d
 def vanished_p(

@@ -14,19 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from mlops_nb.change import (
-    Compared,
-    Test,
-    compare_buckets,
-    compare_categories,
-    compare_numbers,
-    facts,
-    new_values,
-    percent,
-    percents,
-    values_of,
-    without_each,
-)
+from .categories import compare_buckets, compare_categories, new_values, without_each
+from .change import Compared, Test, compare_numbers, facts, percent, percents, values_of
 from .column import ColumnProfile
 from .companions import MARK, bucketed
 from .distance import CALIBRATED, Floats

@@ -38,7 +38,7 @@ def worst(
 class Finding:
     "One thing that changed."
 
-    what: str  # 'column', 'type', 'range', 'missing', 'distribution', 'unseen', 'vanished', 'class' …
+    what: str  # 'column', 'type', 'range', 'missing', 'distribution', 'unseen', 'vanished', 'renamed' …
     text: str
     p: float = 0.0  # corrected for all questions asked of the batch
     fact: bool = False  # needs no statistics

@@ -405,6 +405,50 @@ def test_new_values_among_very_many_are_found() -> None:
     assert compare(week('w7'), weeks).drifted == ()
 
 
+# --- values that come, go and are renamed
+
+
+def flown(name: str, **flights: int) -> Profile:
+    usual = {'LAX': 900, 'BOS': 700, 'HNL': 7}
+    rows = [airport for airport, count in {**usual, **flights}.items() for _ in range(count)]
+    return profile(name, dest=rows)
+
+
+def opened() -> list[Profile]:
+    "Weeks in which a new airport is flown to now and then."
+    new: list[dict[str, int]] = [{}, {'ACK': 1}, {}, {'CHO': 3}, {}, {'EYW': 1}, {}, {}]
+    return [flown(f'w{week}', **airports) for week, airports in enumerate(new)]
+
+
+def test_where_new_values_are_a_habit_another_is_no_news() -> None:
+    same = [flown(f'w{week}') for week in range(8)]
+    assert compare(flown('w9', MVY=5), same).drifted == ('dest',)
+    drift = compare(flown('w9', MVY=5), opened())
+    assert drift.drifted == ()
+    moved = drift.columns[0].moved
+    assert moved and moved.new == ('MVY',)  # named all the same
+
+
+@pytest.mark.parametrize('new', [{'MVY': 100}, {f'X{k}': 1 for k in range(12)}])
+def test_where_new_values_are_a_habit_many_at_once_and_many_rows_are_news(new: dict[str, int]) -> None:
+    drift = compare(flown('w9', **new), opened())
+    assert drift.drifted == ('dest',)
+    assert 'never seen before' in drift.columns[0].reason
+
+
+def test_a_rare_value_spelt_differently_is_found_where_new_values_are_a_habit() -> None:
+    drift = compare(flown('w9', HNL=0, hnl=7), opened())
+    assert drift.drifted == ('dest',)
+    reason = drift.columns[0].reason
+    assert reason.startswith('HNL is gone and hnl has its place, in 7 rows')
+    assert 'never seen' not in reason  # the same said twice
+    assert (
+        compare(flown('w9', HNL=0, hnl=40), [flown(f'w{k}') for k in range(8)])
+        .columns[0]
+        .reason.startswith('hnl never seen before')
+    )
+
+
 # --- what people set
 
 
