@@ -182,6 +182,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'mlops_nb.categories.compare_categories': ( 'lib/categories.html#compare_categories',
                                                                                  'mlops_nb/categories.py'),
                                      'mlops_nb.categories.gone_from': ('lib/categories.html#gone_from', 'mlops_nb/categories.py'),
+                                     'mlops_nb.categories.kept_by': ('lib/categories.html#kept_by', 'mlops_nb/categories.py'),
                                      'mlops_nb.categories.new_values': ('lib/categories.html#new_values', 'mlops_nb/categories.py'),
                                      'mlops_nb.categories.unseen_in': ('lib/categories.html#unseen_in', 'mlops_nb/categories.py'),
                                      'mlops_nb.categories.without_each': ('lib/categories.html#without_each', 'mlops_nb/categories.py')},

@@ -5,7 +5,7 @@
 # %% ../nbs/lib/219_categories.ipynb #b7e2a913
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
@@ -33,90 +33,89 @@ if TYPE_CHECKING:
     from mlops_nb.column import ColumnProfile
 
 # %% auto #0
-__all__ = ['ALIKE', 'unseen_in', 'ask_unseen', 'gone_from', 'ask_vanished', 'ask_renamed', 'compare_categories', 'new_values',
-           'without_each', 'compare_buckets']
+__all__ = ['Rows', 'ALIKE', 'unseen_in', 'ask_unseen', 'kept_by', 'gone_from', 'ask_vanished', 'ask_renamed',
+           'compare_categories', 'new_values', 'without_each', 'compare_buckets']
 
 # %% ../nbs/lib/219_categories.ipynb #9e508dbe0
-def unseen_in(
-    batch: ColumnProfile,
-    reference: Sequence[ColumnProfile],
-) -> dict[str, int]:  # rows of each, the most frequent first
+Rows = Mapping[str, int]  # of each value
+
+
+def unseen_in(now: Rows, before: Sequence[Rows]) -> Rows:  # the most frequent first
     "The values that no reference batch has."
-    known = set[str]().union(*(column.frequent for column in reference))
-    unseen = [item for item in batch.frequent if item not in known]
-    return {item: batch.frequent[item] for item in sorted(unseen, key=lambda i: (-batch.frequent[i], i))}
+    known = set[str]().union(*before)
+    unseen = sorted((item for item in now if item not in known), key=lambda item: (-now[item], item))
+    return {item: now[item] for item in unseen}
 
 
 def ask_unseen(
-    batch: ColumnProfile,
-    reference: Sequence[ColumnProfile],  # in the order of time
+    now: Rows,  # of the batch
+    before: Sequence[Rows],  # of the reference batches, in the order of time
 ) -> Test:
     "The question about values never seen."
-    unseen, before = unseen_in(batch, reference), [column.frequent for column in reference]
-    p, rows = unseen_p([*unseen.values()], values_of(batch), reference=before), sum(unseen.values())
+    unseen = unseen_in(now, before)
+    if not unseen:
+        return Test(1.0, '', 'unseen')
+    p, rows = unseen_p([*unseen.values()], sum(now.values()), reference=before), sum(unseen.values())
     names = ', '.join(label(item, 40) for item in [*unseen][:3])
     more = f' and {len(unseen) - 3:,} more' if len(unseen) > 3 else ''
     says = f'{names}{more} never seen before, in {rows:,} {"row" if rows == 1 else "rows"}'
     return Test(p, says, 'unseen', tuple(unseen)[:10])
 
 # %% ../nbs/lib/219_categories.ipynb #beeaae5d
+def kept_by(before: Sequence[Rows]) -> list[str]:  # in the order of the first
+    "The values that every reference batch has."
+    common = set(before[0]).intersection(*before[1:])
+    return [item for item in before[0] if item in common]
+
+
 def gone_from(
-    batch: ColumnProfile,
-    reference: Sequence[ColumnProfile],
-    items: Iterable[str],  # to ask about
-) -> dict[str, tuple[float, float]]:  # how often a normal batch lacks it, its share of rows so far
+    now: Rows, before: Sequence[Rows]
+) -> tuple[list[str], Floats]:  # how often a normal batch lacks each
     "The values that every reference batch has and the batch has not."
-    values = np.array([values_of(column) for column in reference], dtype=float)
-    found = {}
-    for item in items:
-        rows = [column.frequent.get(item, 0) for column in reference]
-        if item not in batch.frequent and all(rows):
-            counts = np.array(rows, dtype=float)
-            p = vanished_p(values_of(batch), item=counts, values=values)
-            found[item] = p, float(counts.sum() / values.sum())
-    return found
+    gone = [item for item in kept_by(before) if item not in now]
+    items = np.array([[counts[item] for counts in before] for item in gone], float).reshape(-1, len(before))
+    values = np.array([sum(counts.values()) for counts in before], float)
+    return gone, vanished_p(sum(now.values()), items=items, values=values)
 
 
 def ask_vanished(
-    batch: ColumnProfile,
-    reference: Sequence[ColumnProfile],
+    now: Rows,
+    before: Sequence[Rows],
     *,
-    items: Sequence[str],  # to ask about
+    items: Collection[str],  # to ask about
 ) -> Test:
     "The question about values that are gone."
-    gone = gone_from(batch, reference, items)
-    if not gone:
+    found = [(float(p), item) for item, p in zip(*gone_from(now, before), strict=True) if item in items]
+    if not found:
         return Test(1.0, '', 'vanished')
-    names = sorted(gone, key=lambda item: (gone[item][0], item))
-    p, share = gone[names[0]]
-    says = f'{label(names[0], 40)} is gone, so far {percent(share)}'
-    return Test(min(1.0, p * len(items)), says, 'vanished', tuple(names[:10]))
+    (p, name), *_ = found = sorted(found)
+    share = sum(counts[name] for counts in before) / sum(sum(counts.values()) for counts in before)
+    says = f'{label(name, 40)} is gone, so far {percent(share)}'
+    return Test(min(1.0, p * len(items)), says, 'vanished', tuple(item for _, item in found[:10]))
 
 # %% ../nbs/lib/219_categories.ipynb #a3c1f7d2
 ALIKE = 1.5  # roots of rows: three standard deviations of a Poisson number
 
 
 def ask_renamed(
-    batch: ColumnProfile,
-    reference: Sequence[ColumnProfile],  # in the order of time
+    now: Rows,
+    before: Sequence[Rows],  # in the order of time
 ) -> Test:
     "The question about a value that another has taken the place of."
-    unseen, before = unseen_in(batch, reference), [column.frequent for column in reference]
-    kept = [item for item in before[0] if all(item in counts for counts in before)] if unseen else []
-    gone = gone_from(batch, reference, kept)
-    if not gone:
+    unseen, (gone, lacking) = unseen_in(now, before), gone_from(now, before)
+    if not unseen or not gone:
         return Test(1.0, '', 'renamed')
-    total, rows = sum(map(values_of, reference)), values_of(batch)
+    kept, rows, total = kept_by(before), sum(now.values()), sum(sum(counts.values()) for counts in before)
     usual = np.sqrt([sum(counts[item] for counts in before) * rows / total for item in kept])
-    now, places = np.sqrt([*unseen.values()])[:, None], [kept.index(item) for item in gone]
-    alike = np.abs(now - usual) <= ALIKE  # new values × values of every batch
+    counts = np.array([*unseen.values()], float)[:, None]
+    alike = np.abs(np.sqrt(counts) - usual) <= ALIKE  # new values × values of every batch
     expected = expected_unseen(rows, before)
-    new = (expected / (1 + expected)) ** (now * now)
-    old = np.array([p for p, _ in gone.values()]) * alike.sum(axis=1, keepdims=True)
+    new = (expected / (1 + expected)) ** counts
+    old = lacking * alike.sum(axis=1, keepdims=True)
     both = together_p(np.maximum(new, 1e-150), np.clip(old, 1e-150, 1.0)) * len(unseen)
-    both = np.where(alike[:, places], both, 1.0)
+    both = np.where(alike[:, [kept.index(item) for item in gone]], both, 1.0)
     one, other = np.unravel_index(int(both.argmin()), both.shape)
-    item, was = [*unseen][one], [*gone][other]
+    item, was = [*unseen][one], gone[other]
     says = f'{label(was, 40)} is gone and {label(item, 40)} has its place, in {unseen[item]:,} rows'
     return Test(min(1.0, float(both[one, other])), says, 'renamed', (item, was))
 
@@ -132,8 +131,11 @@ def compare_categories(
     smaller = min(values_of(batch), float(np.median([values_of(column) for column in reference])))
     items = category_items(total, rows, least=max(least_share(everyone), LEAST / smaller))
     asked = category_items(total, rows, least=least_share(everyone))
-    new, renamed = ask_unseen(batch, reference), ask_renamed(batch, reference)
-    tests = (new, ask_vanished(batch, reference, items=asked), renamed) if counted else ()
+    now, before = batch.frequent, [column.frequent for column in reference]
+    tests = (
+        (ask_unseen(now, before), ask_vanished(now, before, items=asked), ask_renamed(now, before))
+        if counted else ()
+    )  # fmt: skip
     first = [item for test in tests if test.p < 0.01 for item in test.items[:3]]
     picture = draw_categories(batch, reference, first=first, total=total)
     counts = [

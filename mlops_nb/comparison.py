@@ -254,7 +254,7 @@ def judge(
     found = [Finding('column', fact, fact=True) for fact in evidence.facts]
     told = [test for test in tests if test.p <= limit]
     renamed = {item for test in told if test.what == 'renamed' for item in test.items}
-    told = [test for test in told if test.what not in NAMED or not renamed.issuperset(test.items)]
+    told = [t for t in told if t.what not in NAMED or not t.items or not renamed.issuperset(t.items)]
     for test in told:
         more = f' (by {test.batches} batches together)' if test.batches > 1 else ''
         found.append(Finding(test.what, f'{test.change}{more}', short(test.p)))

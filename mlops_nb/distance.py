@@ -151,16 +151,16 @@ def unseen_p(
 def vanished_p(
     rows: int,  # rows of the batch with a value
     *,
-    item: Floats,  # rows of the item in each reference batch
+    items: Floats,  # items × reference batches: rows of each
     values: Floats,  # rows with a value in each reference batch
-) -> float:  # between 0 and 1
+) -> Floats:  # of each item, between 0 and 1
     "How often a normal batch lacks an item that all reference batches have."
-    share = item / values
-    expected = rows * float(share.mean())
-    over = 1.0
-    if len(item) > 1:
-        over = max(0.0, float(share.var(ddof=1) / share.mean() ** 2) - 1 / max(1.0, float(item.mean())))
-    return (1 + expected * over) ** (-1 / over) if over > 1e-9 else math.exp(-expected)
+    share = items / values
+    mean, over = share.mean(axis=1), np.ones(len(items))
+    if len(values) > 1:
+        over = share.var(axis=1, ddof=1) / mean**2 - 1 / np.maximum(1.0, items.mean(axis=1))
+    regular, over = over <= 1e-9, np.maximum(over, 1e-9)
+    return np.asarray(np.where(regular, np.exp(-rows * mean), (1 + rows * mean * over) ** (-1 / over)))
 
 # %% ../nbs/lib/216_distance.ipynb #920f8f8c
 def holm(

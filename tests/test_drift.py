@@ -176,7 +176,7 @@ def test_a_column_that_few_reference_batches_have_is_not_called_drifted() -> Non
         ([5.0] * 50, [6.0] * 50, 'moved up'),
         ([1.0, 2.0] * 25, [math.nan] * 50, 'missing, never before'),
         ([True] * 30 + [False] * 20, [True] * 50, 'False is gone'),
-        (['a'] * 50, ['b'] * 50, 'never seen before'),
+        (['a'] * 50, ['b'] * 50, 'a is gone and b has its place'),
         ([1.0] * 50, ['1'] * 50, 'holds text, so far numbers only'),
     ],
 )
