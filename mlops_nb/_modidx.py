@@ -233,7 +233,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'mlops_nb.change.picture_edges': ('lib/change.html#picture_edges', 'mlops_nb/change.py'),
                                  'mlops_nb.change.pooled_frequent': ('lib/change.html#pooled_frequent', 'mlops_nb/change.py'),
                                  'mlops_nb.change.pooled_quantiles': ('lib/change.html#pooled_quantiles', 'mlops_nb/change.py'),
-                                 'mlops_nb.change.pooled_shares': ('lib/change.html#pooled_shares', 'mlops_nb/change.py'),
+                                 'mlops_nb.change.quantile_grid': ('lib/change.html#quantile_grid', 'mlops_nb/change.py'),
                                  'mlops_nb.change.values_of': ('lib/change.html#values_of', 'mlops_nb/change.py')},
             'mlops_nb.clearing': { 'mlops_nb.clearing.Cleared': ('lib/clearing.html#cleared', 'mlops_nb/clearing.py'),
                                    'mlops_nb.clearing._column': ('lib/clearing.html#_column', 'mlops_nb/clearing.py'),

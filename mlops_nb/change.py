@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from mlops_nb.column import ColumnProfile
 
 # %% auto #0
-__all__ = ['TWENTIETHS', 'GRID', 'LEAST', 'FEWEST', 'RARE', 'values_of', 'pooled_quantiles', 'number_edges', 'number_counts',
-           'nlargest', 'category_items', 'least_share', 'pooled_frequent', 'category_counts', 'percent', 'percents',
-           'facts', 'number', 'pooled_shares', 'describe_numbers', 'describe_categories', 'picture_edges', 'Grid',
+__all__ = ['STEPS', 'TWENTIETHS', 'LEAST', 'FEWEST', 'RARE', 'values_of', 'quantile_grid', 'pooled_quantiles', 'number_edges',
+           'number_counts', 'nlargest', 'category_items', 'least_share', 'pooled_frequent', 'category_counts',
+           'percent', 'percents', 'facts', 'number', 'describe_numbers', 'describe_categories', 'picture_edges', 'Grid',
            'Picture', 'draw_numbers', 'draw_categories', 'Test', 'moved_share', 'moved_far', 'Compared',
            'compare_numbers']
 
@@ -35,20 +35,27 @@ def values_of(
     return column.rows - column.missing
 
 # %% ../nbs/lib/218_change.ipynb #d9b1431a
-TWENTIETHS = np.linspace(0, 1, 21)
-GRID = np.linspace(0.0025, 0.9975, 200)
+STEPS = np.arange(401) / 400
+TWENTIETHS = STEPS[::20]
+
+
+def quantile_grid(
+    columns: Sequence[ColumnProfile],  # of numbers, with values
+) -> Floats:  # columns × 401
+    "The quantiles of each, in steps of a four-hundredth."
+    return np.array([column.quantiles(STEPS) for column in columns])
 
 
 def pooled_quantiles(
-    columns: Sequence[ColumnProfile],  # of numbers, at least one with values
+    grid: Floats,  # of some batches
+    rows: Floats,  # with a value, of each
     shares: Floats,  # between 0 and 1
 ) -> Floats:  # one for each share
     "Quantiles of all batches together."
-    columns = [column for column in columns if values_of(column)]
-    points = np.concatenate([column.quantiles(GRID) for column in columns])
+    parts = grid[:, 1::2]  # the middle of each of two hundred
+    points, weights = parts.ravel(), np.repeat(rows, parts.shape[1])
     order = np.argsort(points, kind='stable')
-    weights = np.repeat([float(values_of(column)) for column in columns], len(GRID))[order]
-    below = np.cumsum(weights) / weights.sum()
+    below = np.cumsum(weights[order]) / weights.sum()
     places = np.searchsorted(below, shares - 1e-12).clip(max=len(points) - 1)
     found = points[order][places]
     found[shares <= 0], found[shares >= 1] = points.min(), points.max()
@@ -68,14 +75,15 @@ def number_edges(
 
 # %% ../nbs/lib/218_change.ipynb #9a2b56ba
 def number_counts(
-    column: ColumnProfile,
-    edges: Floats,
-) -> Floats:
-    "Rows in each bin, one more than there are edges."
-    if not values_of(column):
-        return np.zeros(len(edges) + 1)
-    below = np.concatenate([[0.0], column.cdf(edges), [1.0]])
-    return np.maximum(np.diff(below), 0.0) * values_of(column)
+    columns: Sequence[ColumnProfile],
+    *edges: Floats,  # of bins, once or more
+) -> list[Floats]:  # for each: columns × bins, one more than there are edges
+    "Rows in each bin."
+    rows = np.array([[float(values_of(column))] for column in columns])
+    below = np.array([column.cdf(np.concatenate(edges)) for column in columns])
+    ends = np.cumsum([len(one) for one in edges])[:-1]
+    shares = [np.diff(part, axis=1, prepend=0.0, append=1.0) for part in np.split(below, ends, axis=1)]
+    return [np.where(rows > 0, np.maximum(one, 0.0) * rows, 0.0) for one in shares]
 
 # %% ../nbs/lib/218_change.ipynb #7a8ea5c4
 FEWEST = 20  # rows that a value needs in the reference for a bin of its own
@@ -188,15 +196,6 @@ def number(
 def _moved(what: str, before: str, now: str) -> str:
     return f'{what} {before} → {now}' if before != now else ''
 
-# %% ../nbs/lib/218_change.ipynb #2c84495c
-def pooled_shares(
-    columns: Sequence[ColumnProfile],  # of numbers, with values
-    edges: Floats,
-) -> Floats:  # one more than there are edges
-    "Shares of all batches together in each bin."
-    counts = np.sum([number_counts(column, edges) for column in columns], axis=0)
-    return np.asarray(counts / counts.sum())
-
 # %% ../nbs/lib/218_change.ipynb #ca6f6000
 def describe_numbers(
     batch: ColumnProfile,  # with values
@@ -244,15 +243,13 @@ def describe_categories(
 
 # %% ../nbs/lib/218_change.ipynb #33c42c07
 def picture_edges(
-    columns: Sequence[ColumnProfile],  # of numbers, reference and batch
+    grid: Floats,  # of reference and batch
+    whole: bool,  # whole numbers only
 ) -> Floats:  # empty: nothing to draw
     "Edges of bars of equal width."
-    columns = [column for column in columns if values_of(column)]
-    ends = np.concatenate([column.quantiles(np.array([0.005, 0.995])) for column in columns])
-    low, high = float(ends.min()), float(ends.max())
+    low, high = float(grid[:, 2].min()), float(grid[:, -3].max())
     if not math.isfinite(high - low):
         return np.array([])
-    whole = all(not column.types.get('fractional') for column in columns)
     if low == high or (whole and high - low < 40):
         return np.arange(low - 0.5, high + 1)
     return np.linspace(low, high, 31)
@@ -282,14 +279,11 @@ class Picture:
 
 # %% ../nbs/lib/218_change.ipynb #38295f64
 def draw_numbers(
-    batch: ColumnProfile,
-    reference: Sequence[ColumnProfile],  # with values
+    edges: Floats,  # of the bars
+    counts: Floats,  # batches × bars, what lies beyond in the outermost; the batch itself as the last
 ) -> Picture:
-    "Bars of equal width; what lies beyond is in the outermost."
-    edges = picture_edges([*reference, batch])
-    if not len(edges):
-        return Picture()
-    before, now = pooled_shares(reference, edges[1:-1]), pooled_shares([batch], edges[1:-1])
+    "Bars of equal width."
+    before, now = (one / one.sum() for one in (counts[:-1].sum(axis=0), counts[-1]))
     return Picture(tuple(edges.tolist()), (), tuple(before.tolist()), tuple(now.tolist()))
 
 # %% ../nbs/lib/218_change.ipynb #3b71995e
@@ -337,14 +331,15 @@ def moved_share(
 
 
 def moved_far(
-    columns: Sequence[ColumnProfile],  # of numbers, with values
+    grid: Floats,  # of some batches
     twentieths: Floats,  # of the reference
 ) -> list[float]:
     "How far the average row is from its place in the reference, in units of the reference's spread."
     middle = twentieths[1:-1]
     with np.errstate(over='ignore', invalid='ignore'):  # of numbers as large as there are
         spread = middle[17] - middle[1] or twentieths[-1] - twentieths[0] or 1.0
-        return [float(np.abs(c.quantiles(TWENTIETHS[1:-1]) - middle).mean() / spread) for c in columns]
+        far = np.abs(grid[:, 20:-1:20] - middle).mean(axis=1) / spread
+    return [float(one) for one in far]
 
 # %% ../nbs/lib/218_change.ipynb #7b1b57f6
 @dataclass(frozen=True, eq=False)
@@ -373,17 +368,19 @@ def compare_numbers(
     recent: Sequence[ColumnProfile] = (),  # between the reference and the batch; may have no values
 ) -> Compared:
     "A column of numbers; batch and reference with values."
-    twentieths = pooled_quantiles(reference, TWENTIETHS)
-    smaller = min(values_of(batch), float(np.median([values_of(column) for column in reference])))
-    edges = number_edges(twentieths, smaller)
-    counts = np.array([number_counts(column, edges) for column in reference])
-    later = np.array([number_counts(column, edges) for column in (*recent, batch)])
-    total, now = counts.sum(axis=0), later[-1]
+    everyone, rows = [*reference, batch], np.array([float(values_of(column)) for column in reference])
+    grid = quantile_grid(everyone)
+    twentieths = pooled_quantiles(grid[:-1], rows, TWENTIETHS)
+    edges = number_edges(twentieths, min(values_of(batch), float(np.median(rows))))
+    bars = picture_edges(grid, not any(column.types.get('fractional') for column in everyone))
+    counts, drawn = number_counts(everyone, edges, bars[1:-1])
+    later = np.concatenate([*number_counts(recent, edges), counts[-1:]]) if recent else counts[-1:]
+    counts, total, now = counts[:-1], counts[:-1].sum(axis=0), counts[-1]
     gap = (total / total.sum() - now / now.sum()).cumsum()[:-1]
-    mean = float(np.average([column.mean for column in reference], weights=counts.sum(axis=1)))
-    change = describe_numbers(batch, twentieths, mean=mean, gap=gap)
-    far, *usual = moved_far([batch, *reference], twentieths)
+    mean = float(np.average([column.mean for column in reference], weights=rows))
+    *usual, far = moved_far(grid, twentieths)
     return Compared(
-        counts, later, change, draw_numbers(batch, reference), upwards=bool(gap.max() > -gap.min()),
+        counts, later, describe_numbers(batch, twentieths, mean=mean, gap=gap),
+        draw_numbers(bars, drawn) if len(bars) else Picture(), upwards=bool(gap.max() > -gap.min()),
         far=(far, min(usual), max(usual)) if math.isfinite(far) else None,
     )  # fmt: skip

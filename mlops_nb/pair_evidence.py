@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from .change import Compared, Grid, Picture, pooled_quantiles, values_of
+from .change import Compared, Grid, Picture, pooled_quantiles, quantile_grid, values_of
 from .companions import MARK, association, rank_correlation
 from .distance import Floats
 from .questions import Evidence, Line, shares_of, varied
@@ -103,15 +103,18 @@ def draw_pair(
 ) -> Picture:
     "The grid of the reference and of the batch, in few cells."
     cut, sides = len(line.reference), [grids[: len(line.reference)].sum(axis=(0, axis)) for axis in (2, 1)]
-    columns = [[p.columns[name] for p in line.reference if name in p.columns] for name in names]
-    if not all(any(map(values_of, one)) for one in columns) or not sides[0].sum():
+    known = [[p.columns[name] for p in line.reference if name in p.columns] for name in names]
+    columns = [[one for one in side if values_of(one)] for side in known]
+    if not all(columns) or not sides[0].sum():
         return Picture()
     groups = [found[:, side @ found > 0] for side in sides for found in [coarse(side)]]
     before, now = (groups[0].T @ one @ groups[1] for one in (grids[:cut].sum(axis=0), grids[-1]))
     held = before.sum(axis=1), before.sum(axis=0)
     now = raked(now, held) if both else now * (held[0] / np.maximum(now.sum(axis=1), 1.0))[:, None]
     ends = [
-        pooled_quantiles(one, (side.cumsum() / side.sum())[:-1])
+        pooled_quantiles(
+            quantile_grid(one), np.array([*map(values_of, one)], float), side.cumsum()[:-1] / side.sum()
+        )
         for one, side in zip(columns, held, strict=True)
     ]
     edges = tuple(ends[0].tolist()), tuple(ends[1].tolist())
