@@ -129,8 +129,8 @@ def compare_categories(
     total, rows, everyone = pooled_frequent(reference), sum(map(values_of, reference)), [*reference, batch]
     counted = not any(column.offset for column in everyone)
     smaller = min(values_of(batch), float(np.median([values_of(column) for column in reference])))
-    items = category_items(total, rows, least=max(least_share(everyone), LEAST / smaller))
     asked = category_items(total, rows, least=least_share(everyone))
+    items = tuple(item for item in asked if total[item] >= rows * LEAST / smaller)
     now, before = batch.frequent, [column.frequent for column in reference]
     tests = (
         (ask_unseen(now, before), ask_vanished(now, before, items=asked), ask_renamed(now, before))

@@ -41,11 +41,12 @@ def usual_direction(
 def directions_without(
     points: Floats,  # batches × bins
     rows: Floats,  # of each batch
+    usual: Floats,  # the direction in which all differ most
 ) -> Floats:  # batches × bins, each of length 1
     "For each batch, the direction in which the others differ most."
     others = len(points) - 1
     centered, weight = points - points.mean(axis=0), rows / rows.mean()
-    found = np.tile(usual_direction(points, rows), (len(points), 1))
+    found = np.tile(usual, (len(points), 1))
     for _ in range(TURNS):
         own = (found * centered).sum(axis=1, keepdims=True) / others  # centres of the others differ
         along = (found @ centered.T + own) * weight
@@ -68,8 +69,8 @@ def growth(
     places: Floats,  # of the batches in time
 ) -> Growth:
     "Fitted by least squares; neither part is negative, and of the slope counts what is more than chance."
-    one, two = np.triu_indices(len(places), 1)
-    values, lags = apart[one, two], np.abs(places[one] - places[two])
+    pairs = ~np.eye(len(places), dtype=bool)  # each twice, which no mean minds
+    values, lags = apart[pairs], np.abs(places[:, None] - places)[pairs]
     centered = lags - lags.mean()
     spread = float((centered * centered).sum())
     slope = float((centered * values).sum()) / spread if spread > 0 and len(places) > 3 else 0.0
@@ -143,7 +144,8 @@ def part_of(
     "One part of the variation."
     batches, direction = len(points), np.zeros(points.shape[1])
     if straight:
-        direction, ways = usual_direction(points, rows), directions_without(points, rows)
+        direction = usual_direction(points, rows)
+        ways = directions_without(points, rows, direction)
         away = away - (away * ways).sum(axis=1, keepdims=True) * ways
         points = points - np.outer(points @ direction, direction)
     inner, noise = points @ points.T, free * (1 / rows[:, None] + 1 / rows[None, :])
