@@ -15,7 +15,9 @@ from mlops_nb.contract import Column, Contract, write_contract
 from mlops_nb.pair import Pair
 
 FRAMES = 'numpy pandas pyarrow'
-REST = 'IPython alembic boto3 duckdb jinja2 matplotlib metaflow papermill pydantic scipy skops sklearn whylogs'
+REST = (
+    'IPython alembic boto3 duckdb jinja2 matplotlib metaflow papermill pydantic scipy skops sklearn whylogs'
+)
 ROWS = 'n,word\n1,a\n2,b\n3,a\n'
 
 
