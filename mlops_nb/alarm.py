@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
+from .cases import Case
 from .core import ConflictError, StoreError, now
-from .decision import Case
 from .hashes import canonical_json, sha256
 from .store import Store, alarm, drift_report
 from .verdict import VERDICTS, Drift

@@ -19,7 +19,7 @@ from .core import UsageError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mlops_nb.decision import Case
+    from mlops_nb.cases import Case
     from mlops_nb.review import Report
 
 # %% auto #0
@@ -67,7 +67,7 @@ def list_cases(
 
     Example: mlops-nb review list late --all
     """
-    from mlops_nb.decision import cases
+    from mlops_nb.cases import cases
 
     found = [case for case in cases(opened(), model) if everything or case.state in ('open', 'investigated')]
     show(

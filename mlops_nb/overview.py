@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from .cases import cases
 from .core import ModelSettings, NotFoundError, read_rule
-from .decision import cases
 from .model_card import card_html, history
 from .models import ModelVersion, load_version, versions
 from .page import render

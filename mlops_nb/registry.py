@@ -12,8 +12,8 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from .audit import Entry, append, entries, entries_of, note_settings
+from .cases import refuse_open
 from .core import ConflictError, NotFoundError, RefusedError, Settings, UsageError, allowed
-from .decision import refuse_open
 from .gates import standing
 from mlops_nb.models import (
     ModelVersion as ModelVersion,

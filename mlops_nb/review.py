@@ -25,15 +25,14 @@ __all__ = ['DECISIONS', 'END', 'commands', 'report_html', 'file_name', 'Report',
 # %% ../nbs/lib/515_review.ipynb #79a52e7d
 from .alarm import tell
 from .audit import append
+from .cases import Case, cases as cases
 from .companions import MARK
 from .core import ModelSettings, NotFoundError, UsageError, choices, now
 from mlops_nb.decision import (
     ACTIONS as ACTIONS,
-    Case,
     Decision as Decision,
     accepted as accepted,
     batches_of,
-    cases as cases,
     cause_of,
     decide as decide,
     decisions as decisions,

@@ -16,8 +16,9 @@ from urllib.parse import quote, urlencode
 
 import sqlalchemy as sa
 
+from .cases import Case, cases
 from .core import NotFoundError, RefusedError, Settings, allowed, choices
-from .decision import ACTIONS, LONGEST, Case, batches_of, cases, parts_of
+from .decision import ACTIONS, LONGEST, batches_of, parts_of
 from .drift_page import drift_html, place, size
 from .figures import label
 from .page import clean_html, markup, notebook_html, render

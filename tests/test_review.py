@@ -17,6 +17,7 @@ from processes import race, run
 from test_page import Seen, assert_harmless
 
 from mlops_nb.audit import entries, verify
+from mlops_nb.cases import cases
 from mlops_nb.core import (
     ConflictError,
     CorruptError,
@@ -27,7 +28,7 @@ from mlops_nb.core import (
     UsageError,
     load_settings,
 )
-from mlops_nb.decision import ACTIONS, accepted, cases, decide, decisions, muted
+from mlops_nb.decision import ACTIONS, accepted, decide, decisions, muted
 from mlops_nb.drift import compare
 from mlops_nb.profile import Profile, profile_table, save_profile
 from mlops_nb.review import (

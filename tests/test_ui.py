@@ -21,9 +21,10 @@ from conftest import Run, cell, write_notebook
 from playwright.sync_api import Browser, expect
 
 from mlops_nb.audit import entries, verify
+from mlops_nb.cases import cases
 from mlops_nb.core import load_settings
 from mlops_nb.data import commit, load
-from mlops_nb.decision import cases, decide, decisions, muted
+from mlops_nb.decision import decide, decisions, muted
 from mlops_nb.drift import compare
 from mlops_nb.profile import Profile, profile_table, save_profile
 from mlops_nb.review import Report, find_report, reference_batches, reference_profiles, report
