@@ -105,7 +105,8 @@ def distinct_numbers(
 ) -> Floats:  # ascending
     "The numbers that its sketch holds."
     sketch = column.components.get('distribution/kll')
-    return np.unique(sketch.weighted[0]) if isinstance(sketch, Quantiles) else np.empty(0)
+    items = sketch.weighted[0] if isinstance(sketch, Quantiles) else np.empty(0)
+    return items[np.diff(items, prepend=-np.inf) > 0]
 
 
 def new_numbers(
