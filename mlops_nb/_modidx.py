@@ -481,6 +481,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'mlops_nb.comparison.reason_of': ('lib/comparison.html#reason_of', 'mlops_nb/comparison.py'),
                                      'mlops_nb.comparison.segment_lines': ('lib/comparison.html#segment_lines', 'mlops_nb/comparison.py'),
                                      'mlops_nb.comparison.timeline': ('lib/comparison.html#timeline', 'mlops_nb/comparison.py'),
+                                     'mlops_nb.comparison.value_of': ('lib/comparison.html#value_of', 'mlops_nb/comparison.py'),
                                      'mlops_nb.comparison.verdict_on': ('lib/comparison.html#verdict_on', 'mlops_nb/comparison.py'),
                                      'mlops_nb.comparison.weight_of': ('lib/comparison.html#weight_of', 'mlops_nb/comparison.py'),
                                      'mlops_nb.comparison.without': ('lib/comparison.html#without', 'mlops_nb/comparison.py')},

@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -371,7 +372,7 @@ def compare_numbers(
     everyone, rows = [*reference, batch], np.array([float(values_of(column)) for column in reference])
     grid = quantile_grid(everyone)
     twentieths = pooled_quantiles(grid[:-1], rows, TWENTIETHS)
-    edges = number_edges(twentieths, min(values_of(batch), float(np.median(rows))))
+    edges = number_edges(twentieths, min(values_of(batch), median(rows.tolist())))
     bars = picture_edges(grid, not any(column.types.get('fractional') for column in everyone))
     counts, drawn = number_counts(everyone, edges, bars[1:-1])
     later = np.concatenate([*number_counts(recent, edges), counts[-1:]]) if recent else counts[-1:]

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['NAMED', 'WATCHED', 'lined_up', 'without', 'timeline', 'asked', 'weight_of', 'corrected', 'missing_share', 'moved',
-           'course', 'lasts', 'verdict_on', 'reason_of', 'judge', 'judge_all', 'doubtful', 'columns_of', 'predicted',
-           'segment_lines', 'compare']
+           'value_of', 'course', 'lasts', 'verdict_on', 'reason_of', 'judge', 'judge_all', 'doubtful', 'columns_of',
+           'predicted', 'segment_lines', 'compare']
 
 # %% ../nbs/lib/222_comparison.ipynb #d4e59001
 def lined_up(
@@ -159,9 +159,20 @@ def moved(
     )  # fmt: skip
 
 # %% ../nbs/lib/222_comparison.ipynb #366c5b99
+def value_of(
+    judged: ColumnDrift,
+) -> str:  # empty: none
+    "The value that came or went, if that is what is surest about a column."
+    surest = judged.findings[0].what if judged.findings else ''
+    new, gone = (judged.moved.new, judged.moved.gone) if judged.moved else ((), ())
+    return next(iter({'unseen': new, 'renamed': new, 'vanished': gone}.get(surest, ())), '')
+
+
 def course(
     evidence: Evidence,
     batches: Sequence[str],  # in the order of time
+    *,
+    value: str = '',  # of a column of categories, to be followed
 ) -> TrendLine | None:  # None: nothing to follow
     "One figure over all batches: the median, the share of what changed most, of a pair how it goes together."
     line, shown = evidence.line, evidence.compared.picture if evidence.compared else Picture()
@@ -180,7 +191,7 @@ def course(
         return None
     if shown.labels:
         apart = [abs(a - b) for a, b in zip(shown.reference, shown.batch, strict=True)]
-        what = shown.labels[int(np.argmax(apart))]
+        what = value or shown.labels[int(np.argmax(apart))]
         counts = [(c.frequent.get(what, 0), values_of(c)) if c else (0, 0) for c in columns]
         shares = [short(count / rows) if rows else None for count, rows in counts]
         return trend_line(what, shares, reference)
@@ -371,7 +382,9 @@ def _segments(
 ) -> tuple[SegmentDrift, ...]:
     "What drifted or is to be watched in a part of the rows."
     found = [
-        SegmentDrift(e.line.segment, e.line.batch.rows, replace(one, trend=course(e, batches)))
+        SegmentDrift(
+            e.line.segment, e.line.batch.rows, replace(one, trend=course(e, batches, value=value_of(one)))
+        )
         for one, e in zip(judged, evidence, strict=True)
         if one.verdict in ('drift', 'watch')
     ]
@@ -401,7 +414,10 @@ def compare(
     rules = replace(rules, ignore=(*rules.ignore, *ignore))
     judged = judge_all([*evidence, *inside], prior=prior, rules=rules, importance=importance)
     names, batches = tuple(map(batch_name, line.reference)), timeline(line)
-    columns = [replace(one, trend=course(e, batches)) for one, e in zip(judged, evidence, strict=False)]
+    columns = [
+        replace(one, trend=course(e, batches, value=value_of(one)))
+        for one, e in zip(judged, evidence, strict=False)
+    ]
     alpha = rules.false_alarms_per_batch
     drift = Drift(
         name, batch.rows, names, alpha, len(names) >= CALIBRATED, tuple(sorted(columns, key=_surprise)),

@@ -52,7 +52,7 @@ _all_ = ['FlowSpec', 'step']
 # %% auto #0
 __all__ = ['PACKED', 'LEFT_OUT', 'REMOTE', 'StepFailed', 'reported', 'find_notebook', 'NotebookParameter', 'pinned',
            'add_parameters', 'filled', 'package_files', 'FlowArtifacts', 'tell', 'holder', 'run_step', 'keep_notebooks',
-           'run_witnesses', 'perform', 'notebook', 'refuse_remote', 'look_into', 'all_runs', 'run_status',
+           'refuse_remote', 'perform', 'notebook', 'look_into', 'all_runs', 'run_witnesses', 'run_status',
            'run_parameters', 'run_metrics', 'used_datasets', 'runs', 'PastArtifacts', 'past_artifacts',
            'executed_notebooks', 'FlowSpec', 'step']
 
@@ -275,21 +275,21 @@ def keep_notebooks(
         note_settings(connection, store.settings)
         return digests[1], str(head(connection))
 
-# %% ../nbs/lib/510_flow.ipynb #cc6dd18e
-def run_witnesses(
-    settings: Settings,
-    limit: int = 200,  # the latest runs
-) -> list[Witness]:
-    "The heads of the audit chain that the project's runs have kept."
-    from mlops_nb.audit import Witness, read_head
+# %% ../nbs/lib/510_flow.ipynb #8589743c
+REMOTE = 'kubernetes', 'batch', 'snowpark'
 
-    found = []
-    for run in all_runs(settings)[:limit]:
-        tasks = (task for one_step in run.steps() for task in one_step)
-        kept = next((task['audit_head'].data for task in tasks if 'audit_head' in task), None)
-        if kept:
-            found.append(Witness(read_head(kept), f'the run {run.pathspec}'))
-    return found
+
+def refuse_remote(
+    settings: Settings,
+    decorators: list[str],  # names of the step's Metaflow decorators
+) -> None:
+    "UsageError when a step would run where the project's store is not."
+    remote = [name for name in decorators if name in REMOTE]
+    if remote and '://' not in settings.store_url:
+        raise UsageError(
+            f'a step would run with @{remote[0]}, but [store] url = {settings.store_url} is a folder here; '
+            'expected a store that the remote machine can reach. Run without it, or change [store] url'
+        )
 
 # %% ../nbs/lib/510_flow.ipynb #fa21075c
 def perform(decorator: notebook, step_name: str, flow: FlowSpec, inputs: Any) -> None:
@@ -354,22 +354,6 @@ class notebook(UserStepDecorator, StepMutator):  # type: ignore[misc]  # noqa: N
         with reported():
             perform(self, step_name, flow, inputs)
 
-# %% ../nbs/lib/510_flow.ipynb #8589743c
-REMOTE = 'kubernetes', 'batch', 'snowpark'
-
-
-def refuse_remote(
-    settings: Settings,
-    decorators: list[str],  # names of the step's Metaflow decorators
-) -> None:
-    "UsageError when a step would run where the project's store is not."
-    remote = [name for name in decorators if name in REMOTE]
-    if remote and '://' not in settings.store_url:
-        raise UsageError(
-            f'a step would run with @{remote[0]}, but [store] url = {settings.store_url} is a folder here; '
-            'expected a store that the remote machine can reach. Run without it, or change [store] url'
-        )
-
 # %% ../nbs/lib/510_flow.ipynb #08134c2f
 def look_into(settings: Settings) -> None:
     "Have Metaflow's client look for runs in this project, also where it has looked into another one before."
@@ -393,6 +377,22 @@ def all_runs(
     namespace(None)
     flows = [Flow(flow)] if flow else list(Metaflow().flows)
     return sorted((run for one in flows for run in one), key=lambda run: run.created_at, reverse=True)
+
+# %% ../nbs/lib/510_flow.ipynb #cc6dd18e
+def run_witnesses(
+    settings: Settings,
+    limit: int = 200,  # the latest runs
+) -> list[Witness]:
+    "The heads of the audit chain that the project's runs have kept."
+    from mlops_nb.audit import Witness, read_head
+
+    found = []
+    for run in all_runs(settings)[:limit]:
+        tasks = (task for one_step in run.steps() for task in one_step)
+        kept = next((task['audit_head'].data for task in tasks if 'audit_head' in task), None)
+        if kept:
+            found.append(Witness(read_head(kept), f'the run {run.pathspec}'))
+    return found
 
 # %% ../nbs/lib/510_flow.ipynb #23780057
 def run_status(run: Run) -> str:

@@ -442,6 +442,8 @@ def test_a_rare_value_spelt_differently_is_found_where_new_values_are_a_habit() 
     reason = drift.columns[0].reason
     assert reason.startswith('HNL is gone and hnl has its place, in 7 rows')
     assert 'never seen' not in reason  # the same said twice
+    trend = drift.columns[0].trend
+    assert trend and (trend.what, trend.values[:-1]) == ('hnl', (0.0,) * 8)
     assert (
         compare(flown('w9', HNL=0, hnl=40), [flown(f'w{k}') for k in range(8)])
         .columns[0]
