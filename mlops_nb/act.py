@@ -273,7 +273,7 @@ def step_notebook(
     store: Store,
     report: Report,
     step: str,  # 'drift'
-    executed: Mapping[str, bytes],  # step: executed notebook, from `flow.executed_notebooks`
+    executed: Mapping[str, bytes],  # step: executed notebook, from `runs.executed_notebooks`
 ) -> Path:  # raises NotFoundError
     "A step's executed notebook in the folder `reviews`, attached to that very run."
     if step not in executed:

@@ -59,7 +59,7 @@ def list_runs(flow: str = '', limit: int = 20, as_json: AsJson = False) -> None:
 
     Example: mlops-nb runs list --flow TrainFlow
     """
-    from mlops_nb.flow import runs
+    from mlops_nb.runs import runs
 
     frame = runs(load_settings(), flow=flow, limit=limit)
     if not as_json and not frame.empty:
@@ -77,9 +77,9 @@ def show_run(run: str, folder: Path = Path('.')) -> None:
 
     Example: mlops-nb runs show TrainFlow/12 --folder pages
     """
-    from mlops_nb.flow import executed_notebooks
     from mlops_nb.lineage import trace
     from mlops_nb.page import notebook_html
+    from mlops_nb.runs import executed_notebooks
 
     print(trace(opened(), f'run:{run}'))
     folder.mkdir(parents=True, exist_ok=True)

@@ -72,8 +72,8 @@ def witnesses(
 ) -> list[Witness]:  # raises UsageError, CorruptError
     "Every head that is kept elsewhere."
     from mlops_nb.audit import read_export
-    from mlops_nb.flow import run_witnesses
     from mlops_nb.model_card import card_witness
+    from mlops_nb.runs import run_witnesses
 
     found = [*_cards(store), *run_witnesses(store.settings)]
     found += [card_witness(path.read_text(encoding='utf-8'), str(path)) for path in cards]

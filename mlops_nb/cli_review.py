@@ -229,8 +229,8 @@ def notebook(
     Example: mlops-nb review notebook late 2013-09 --step score
     """
     from mlops_nb.act import step_notebook
-    from mlops_nb.flow import executed_notebooks
     from mlops_nb.review import find_report
+    from mlops_nb.runs import executed_notebooks
 
     store = opened()
     report = find_report(store, model, batch)

@@ -266,7 +266,7 @@ def reproduce(
     parameters: Mapping[str, Any] | None = None,  # of the run; None: as recorded
 ) -> Reproduction:  # raises NotFoundError, UsageError, MlopsError with what a failed run said
     "Make a version again from its record, and compare the two."
-    from mlops_nb.flow import past_artifacts, run_parameters
+    from mlops_nb.runs import past_artifacts, run_parameters
 
     version, started = load_version(store, spec), time.perf_counter()
     with tempfile.TemporaryDirectory() as name:

@@ -260,8 +260,8 @@ class Decided(Page):
 # %% ../nbs/lib/750_ui.ipynb #dd6a603e
 def executed_of(store: Store, settings: Settings, number: str) -> dict[str, bytes]:  # raises NotFoundError
     "The executed notebooks of the run that made a report."
-    from mlops_nb.flow import executed_notebooks
     from mlops_nb.review import load_report
+    from mlops_nb.runs import executed_notebooks
 
     report = load_report(store, int(number))
     if not report.run:

@@ -229,7 +229,7 @@ def test_in_one_process_the_runs_are_those_of_the_project_that_is_asked_about(
 import sys
 from pathlib import Path
 from mlops_nb.core import load_settings
-from mlops_nb.flow import all_runs
+from mlops_nb.runs import all_runs
 
 print([len(all_runs(load_settings(Path(root)))) for root in sys.argv[1:]])
 """

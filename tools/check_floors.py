@@ -11,7 +11,7 @@ FLOORS = {path.stem[4:]: int(path.stem[0]) for path in sorted((TOP / 'nbs' / 'li
 # The one module that may import each of these: what is heavy, or what must stay replaceable.
 OWNERS = {
     'matplotlib': {'figures', 'trends'},
-    'metaflow': {'flow', 'card'},
+    'metaflow': {'flow', 'card', 'runs'},
     'papermill': {'execute', 'papermill_engine'},
     'ipykernel': {'shell', 'execute', 'hold'},
     'IPython': {'shell', 'restore', 'execute'},
