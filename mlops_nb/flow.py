@@ -32,7 +32,6 @@ with made_to_stay():
     from metaflow.user_decorators.user_step_decorator import StepMutator, UserStepDecorator
 
     from mlops_nb.card import add_card, card_page, save_card
-    from mlops_nb.runs import past_artifacts as past_artifacts
 
 if TYPE_CHECKING:
     from mlops_nb.store import Store
