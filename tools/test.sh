@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=.venv/bin
 export PATH="$PWD/$bin:$PATH" COVERAGE_FILE="$PWD/.coverage"
+unset PYTHONDONTWRITEBYTECODE  # with it, each process that a test starts compiles the library again
 gate() { printf '\n== %s\n' "$1"; }
 
 gate 'package and notebooks in step';   python tools/check_sync.py
