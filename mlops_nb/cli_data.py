@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .console import AsJson, application, bar, opened, show, status
-from .core import UsageError, load_settings
+from .core import UsageError
 
 if TYPE_CHECKING:
     from mlops_nb.store import Store
@@ -92,7 +92,8 @@ def data_commit(
     if len(source) > 1 and (batch or sql):
         refused = f'--batch {batch}' if batch else '--sql'
         raise UsageError(f'found {refused} and {len(source)} sources; expected one. Each file is a batch')
-    store, path = opened(), load_settings().root / 'contracts' / f'{dataset}.toml'
+    store = opened()
+    path = store.settings.contract_file(dataset)
     contract = read_contract(path) if path.is_file() else None
     about: dict[str, Any] = {'contract': contract, 'message': message, 'branch': branch}
     about |= {'key': names(key)} if upsert else {'widen': widen, 'progress': _told}

@@ -15,8 +15,8 @@ from .console import AsJson, Why, application, opened, show
 from .core import UsageError, load_settings
 
 # %% auto #0
-__all__ = ['quarantine_app', 'list_quarantine', 'show_quarantine', 'mend_quarantine', 'release_quarantine', 'contract_file',
-           'refer_data', 'columns_of_pair', 'show_contract', 'list_features', 'show_lineage', 'add_to']
+__all__ = ['quarantine_app', 'list_quarantine', 'show_quarantine', 'mend_quarantine', 'release_quarantine', 'refer_data',
+           'columns_of_pair', 'show_contract', 'list_features', 'show_lineage', 'add_to']
 
 # %% ../nbs/lib/755_cli_features.ipynb #88f01a07
 quarantine_app = application('Batches that broke their contract. Example: mlops-nb data quarantine list')
@@ -98,11 +98,6 @@ def release_quarantine(
     mended = read_table(rows) if rows else None
     print(f'released as {release(opened(), number, mended, why=why)}')
 
-# %% ../nbs/lib/755_cli_features.ipynb #9427143c
-def contract_file(dataset: str) -> Path:
-    "Where the project keeps a dataset's contract."
-    return load_settings().root / 'contracts' / f'{dataset}.toml'
-
 # %% ../nbs/lib/755_cli_features.ipynb #1f3dcdb3
 def refer_data(
     name: str,
@@ -157,12 +152,13 @@ def show_contract(
     from mlops_nb.contract import pair_toml, read_contract, to_toml, write_contract
     from mlops_nb.draft import draft_contract, draft_pairs
 
-    path = contract_file(dataset)
+    settings = load_settings()
+    path = settings.contract_file(dataset)
     if draft and not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_contract(draft_contract(opened(), f'{dataset}@latest'), path)
         print(
-            f'wrote {path.relative_to(load_settings().root)}: correct it, then commit the next batch',
+            f'wrote {path.relative_to(settings.root)}: correct it, then commit the next batch',
             file=sys.stderr,
         )
     contract = read_contract(path)

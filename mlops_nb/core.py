@@ -384,6 +384,10 @@ class Settings:
     store_endpoint: str = ''  # of an S3 server that is not Amazon's
     drift: Mapping[str, Mapping[str, Entry]] = field(default_factory=dict, repr=False)  # see `drift_rules`
 
+    def contract_file(self, dataset: str) -> Path:
+        "Where the project keeps what a dataset's columns mean; perhaps there is no such file yet."
+        return self.root / 'contracts' / f'{dataset}.toml'
+
     def model(self, name: str | None = None) -> ModelSettings:
         "The model of this name, or the only one; raises SettingsError, UsageError or NotFoundError."
         if not self.models:

@@ -29,7 +29,7 @@ __all__ = ['present_contract', 'release']
 # %% ../nbs/lib/250_release.ipynb #14785d28
 def present_contract(entry: Held) -> Contract | None:  # raises UsageError
     "The project's contract of the dataset; where it has no such file, the one that the batch broke."
-    path = entry.store.settings.root / 'contracts' / f'{entry.dataset}.toml'
+    path = entry.store.settings.contract_file(entry.dataset)
     return read_contract(path) if path.is_file() else entry.rules()
 
 # %% ../nbs/lib/250_release.ipynb #ac0cdee5
