@@ -31,7 +31,7 @@ def advice(reason: str, place: object) -> str:
     if 'full' in text or 'no space' in text or 'quota' in text:
         return f'Free some space for {place}, or set [store] url in settings.ini to a larger place'
     if 'locked' in text or 'lock timeout' in text:
-        return 'Another process has been writing for 10 seconds. Try again when it is done'
+        return 'Another process keeps writing. Try again when it is done'
     return f'Check {place}, and run: mlops-nb doctor'
 
 # %% ../nbs/lib/020_files.ipynb #9d4d2322

@@ -216,8 +216,8 @@ def _use_wal(connection: Any) -> None:
         try:
             connection.execute('PRAGMA journal_mode = WAL')
             return
-        except sqlite3.OperationalError:  # which does not wait for the timeout
-            if time.monotonic() > until:
+        except sqlite3.OperationalError as e:  # which does not wait for the timeout
+            if e.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                 raise
             time.sleep(0.01)
 

@@ -167,8 +167,10 @@ def test_processes_that_keep_the_same_bytes_keep_them_once(settings: Settings) -
 WRITES = """
 import sys
 from pathlib import Path
+from mlops_nb import store as module
 from mlops_nb.core import MlopsError, load_settings
 from mlops_nb.store import name_file, open_store
+module.WAIT = 3600  # for the turn of a writer, never for a disk
 try:
     store = open_store(load_settings(Path(sys.argv[1])))
     digest = store.put(b'x' * int(sys.argv[2]))
@@ -191,6 +193,7 @@ def _in_namespace(script: str, *arguments: object) -> subprocess.CompletedProces
         env=environment,
         capture_output=True,
         text=True,
+        timeout=300,
     )
 
 

@@ -709,10 +709,12 @@ def test_an_erasure_that_somebody_holds_up_is_finished_by_doing_it_again(
 ) -> None:
     commit(local, 'people', people('zebedee', 'eve'), batch='a', contract=PEOPLE)
     other = open_store(local.settings)
+    monkeypatch.setattr('mlops_nb.store.WAIT', 1)  # instead of 30 seconds
+    eraser = open_store(local.settings)
     with other.read() as reader:
         reader.execute(sa.select(file)).all()  # a reader that stays at the state of before
         with pytest.raises(StoreError, match=r'in use.*Run the command again'):
-            erase(local, 'people', {'who': 'zebedee'})
+            erase(eraser, 'people', {'who': 'zebedee'})
     assert [finding.kind for finding in check(local) if finding.is_fault] == ['erasure']
     assert erase(local, 'people', {'who': 'zebedee'}).rows == {}
     assert check(local) == []
