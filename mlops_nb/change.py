@@ -170,20 +170,21 @@ RARE = 1e-4  # of a first gap: below it, chance is no explanation
 def facts(
     batch: ColumnProfile | None,  # None: the column is not there
     reference: Sequence[ColumnProfile],  # of the reference batches that have it
-) -> list[str]:
+) -> list[tuple[str, str]]:  # what, as in `Finding`, and in words
     "Changes that need no statistics."
     if batch is None:
-        return ['the column is gone']
+        return [('column', 'the column is gone')]
     if not reference:
-        return ['a new column']
+        return [('column', 'a new column')]
     found = []
     known = set[str]().union(*map(_families, reference))
     if known and (new := _families(batch) - known):
-        found.append(f'holds {" and ".join(sorted(new))}, so far {" and ".join(sorted(known))} only')
+        text = f'holds {" and ".join(sorted(new))}, so far {" and ".join(sorted(known))} only'
+        found.append(('type', text))
     if batch.missing and not any(column.missing for column in reference):
         expected = batch.rows / max(1, sum(column.rows for column in reference))  # as in `unseen_p`
         if (expected / (1 + expected)) ** batch.missing < RARE:
-            found.append(f'{percent(batch.missing / batch.rows)} missing, never before')
+            found.append(('missing', f'{percent(batch.missing / batch.rows)} missing, never before'))
     return found
 
 # %% ../nbs/lib/218_change.ipynb #6f8c4453

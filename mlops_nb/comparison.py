@@ -167,14 +167,13 @@ def value_of(
     new, gone = (judged.moved.new, judged.moved.gone) if judged.moved else ((), ())
     return next(iter({'unseen': new, 'renamed': new, 'vanished': gone}.get(surest, ())), '')
 
-
+# %% ../nbs/lib/222_comparison.ipynb #366c5ba2
 def course(
     evidence: Evidence,
     batches: Sequence[str],  # in the order of time
-    *,
-    value: str = '',  # of a column of categories, to be followed
+    judged: ColumnDrift,
 ) -> TrendLine | None:  # None: nothing to follow
-    "One figure over all batches: the median, the share of what changed most, of a pair how it goes together."
+    "Over all batches the median, or the share of what changed most; of a pair how it goes together."
     line, shown = evidence.line, evidence.compared.picture if evidence.compared else Picture()
     normal, later = (
         {batch_name(p): p.columns[evidence.held] for p in side if evidence.held in p.columns}
@@ -187,11 +186,14 @@ def course(
         return trend_line(
             'rank correlation', [None if math.isnan(one) else short(one) for one in ranks], reference
         )
+    if judged.findings and judged.findings[0].what == 'missing':
+        gaps = [missing_share([c] if c else []) for c in columns]
+        return trend_line('missing', [None if gap is None else short(gap) for gap in gaps], reference)
     if not shown.batch:
         return None
     if shown.labels:
         apart = [abs(a - b) for a, b in zip(shown.reference, shown.batch, strict=True)]
-        what = value or shown.labels[int(np.argmax(apart))]
+        what = value_of(judged) or shown.labels[int(np.argmax(apart))]
         counts = [(c.frequent.get(what, 0), values_of(c)) if c else (0, 0) for c in columns]
         shares = [short(count / rows) if rows else None for count, rows in counts]
         return trend_line(what, shares, reference)
@@ -262,7 +264,7 @@ def judge(
     tests = sorted(tests, key=lambda test: test.p)
     verdict = verdict_on(evidence, tests, alpha)
     limit = alpha if verdict == 'drift' and not evidence.facts else WATCHED * alpha
-    found = [Finding('column', fact, fact=True) for fact in evidence.facts]
+    found = [Finding(what, text, fact=True) for what, text in evidence.facts]
     told = [test for test in tests if test.p <= limit]
     renamed = {item for test in told if test.what == 'renamed' for item in test.items}
     told = [t for t in told if t.what not in NAMED or not t.items or not renamed.issuperset(t.items)]
@@ -382,9 +384,7 @@ def _segments(
 ) -> tuple[SegmentDrift, ...]:
     "What drifted or is to be watched in a part of the rows."
     found = [
-        SegmentDrift(
-            e.line.segment, e.line.batch.rows, replace(one, trend=course(e, batches, value=value_of(one)))
-        )
+        SegmentDrift(e.line.segment, e.line.batch.rows, replace(one, trend=course(e, batches, one)))
         for one, e in zip(judged, evidence, strict=True)
         if one.verdict in ('drift', 'watch')
     ]
@@ -414,10 +414,7 @@ def compare(
     rules = replace(rules, ignore=(*rules.ignore, *ignore))
     judged = judge_all([*evidence, *inside], prior=prior, rules=rules, importance=importance)
     names, batches = tuple(map(batch_name, line.reference)), timeline(line)
-    columns = [
-        replace(one, trend=course(e, batches, value=value_of(one)))
-        for one, e in zip(judged, evidence, strict=False)
-    ]
+    columns = [replace(one, trend=course(e, batches, one)) for one, e in zip(judged, evidence, strict=False)]
     alpha = rules.false_alarms_per_batch
     drift = Drift(
         name, batch.rows, names, alpha, len(names) >= CALIBRATED, tuple(sorted(columns, key=_surprise)),

@@ -188,7 +188,7 @@ class Evidence:
     line: Line
     batch: ColumnProfile | None
     reference: tuple[ColumnProfile, ...]  # of the reference batches that have it
-    facts: tuple[str, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()  # what, as in `Finding`, and in words
     compared: Compared | None = None  # None: nothing to compare
     variation: Variation | None = None  # of the reference, in the bins of `compared`
     places: Floats = field(default_factory=lambda: np.empty(0))  # of the later batches in `compared`
@@ -262,7 +262,7 @@ def gather(
     here, there = line.places[0][np.array(alike)], line.places[1]
     if found.kind == 'number':
         news = unheard_of(now, reference) or new_numbers(now, reference)
-        found = replace(found, facts=(*found.facts, *news))
+        found = replace(found, facts=(*found.facts, *(('range', text) for text in news)))
         return varied(found, compare_numbers(now, reference, later), here, there)
     compared = compare_categories(now, reference, later)
     found = varied(found, compared, here, there)

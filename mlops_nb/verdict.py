@@ -60,7 +60,7 @@ class Moved:
 class TrendLine:
     "One figure of a column over the batches of `Drift.batches`."
 
-    what: str  # 'median', of a pair 'rank correlation', or the category whose share of rows it is, 0 to 1
+    what: str  # 'median', of a pair 'rank correlation'; a share of rows, 0 to 1: 'missing', or the category
     values: tuple[float | None, ...]  # None: the batch has no values
     low: float | None = None  # between both, 99 % of normal batches lie; None: not known
     high: float | None = None

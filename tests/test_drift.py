@@ -186,6 +186,17 @@ def test_a_changed_column_says_how(before: list[Any], now: list[Any], says: str)
     assert says in drift.columns[0].reason
 
 
+@pytest.mark.parametrize(('usual', 'now'), [(0, 20), (2, 40), (0, 200)], ids=['first', 'more', 'all'])
+def test_what_goes_missing_is_followed_by_its_share(usual: int, now: int) -> None:
+    def gaps(count: int) -> list[float | None]:
+        return [*[None] * count, *[float(k % 7) for k in range(200 - count)]]
+
+    drift = compare(profile('w8', x=gaps(now)), [profile(f'w{k}', x=gaps(usual)) for k in range(8)])
+    assert drift.columns[0].findings[0].what == 'missing'
+    trend = drift.columns[0].trend
+    assert trend and (trend.what, trend.values) == ('missing', (*[usual / 200] * 8, now / 200))
+
+
 @pytest.mark.parametrize(
     ('before', 'now'),
     [
