@@ -1,11 +1,13 @@
 """The in-process engine puts out what a kernel does: many small notebooks through both, cell by cell."""
 
+import difflib
 import json
 import os
 import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import nbformat
@@ -137,8 +139,19 @@ def test_nearly_all_cells_put_out_what_they_do_in_a_kernel(both, different):
     assert equal / len(both) >= ENOUGH
 
 
+def told_apart(ours, theirs):
+    "The first lines in which two cells' outputs differ: a whole one may be megabytes long."
+    texts = [
+        json.dumps(one, indent=1, ensure_ascii=False).replace('\\n', '\n').splitlines()
+        for one in (ours, theirs)
+    ]
+    lines = difflib.unified_diff(*texts, 'in this process', 'in a kernel', lineterm='', n=0)
+    return '\n'.join(line[:200] for line in islice(lines, 20))
+
+
 def test_each_cell_that_differs_is_listed_with_its_reason(both, different, documented):
-    assert {cell: both[cell] for cell in different - documented.keys()} == {}
+    unlisted = sorted(different - documented.keys())
+    assert not unlisted, '\n'.join(f'{cell}\n{told_apart(*both[cell])}' for cell in unlisted)
 
 
 def test_no_cell_is_listed_that_has_become_equal(different, documented):
