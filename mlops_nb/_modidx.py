@@ -2113,6 +2113,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'mlops_nb.tables.decimal_mark': ('lib/tables.html#decimal_mark', 'mlops_nb/tables.py'),
                                  'mlops_nb.tables.decoded': ('lib/tables.html#decoded', 'mlops_nb/tables.py'),
                                  'mlops_nb.tables.from_csv': ('lib/tables.html#from_csv', 'mlops_nb/tables.py'),
+                                 'mlops_nb.tables.in_memory': ('lib/tables.html#in_memory', 'mlops_nb/tables.py'),
                                  'mlops_nb.tables.only_member': ('lib/tables.html#only_member', 'mlops_nb/tables.py'),
                                  'mlops_nb.tables.plain': ('lib/tables.html#plain', 'mlops_nb/tables.py'),
                                  'mlops_nb.tables.read_file': ('lib/tables.html#read_file', 'mlops_nb/tables.py'),

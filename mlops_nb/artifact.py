@@ -61,10 +61,11 @@ def from_parquet(
     columns: Iterable[str] | None = None,  # None: all
 ) -> pa.Table:
     "The table that was written with `to_parquet`, or some of its columns."
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    return pq.ParquetFile(pa.BufferReader(data)).read(columns=None if columns is None else list(columns))
+    from mlops_nb.tables import in_memory
+
+    return pq.ParquetFile(in_memory(data)).read(columns=None if columns is None else list(columns))
 
 # %% ../nbs/lib/208_artifact.ipynb #ec2f087f
 def from_arrow(

@@ -28,6 +28,7 @@ from mlops_nb.selection import (
 )
 from .store import Store, bad_batch
 from .stream import ahead
+from .tables import in_memory
 from .version import Part, Version, find
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def opened(
     data: bytes,  # of a file in the store
 ) -> pq.ParquetFile:
     "Parquet, to read parts from."
-    return pq.ParquetFile(pa.BufferReader(data))
+    return pq.ParquetFile(in_memory(data))
 
 
 def rows_of(

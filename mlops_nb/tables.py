@@ -18,8 +18,8 @@ import pyarrow as pa
 from .core import NotFoundError, UsageError
 
 # %% auto #0
-__all__ = ['SUFFIXES', 'PACKED', 'plain', 'unpacked', 'only_member', 'decoded', 'separator', 'decimal_mark', 'check_header',
-           'from_csv', 'read_file', 'read_folder', 'read_table']
+__all__ = ['SUFFIXES', 'PACKED', 'plain', 'in_memory', 'unpacked', 'only_member', 'decoded', 'separator', 'decimal_mark',
+           'check_header', 'from_csv', 'read_file', 'read_folder', 'read_table']
 
 # %% ../nbs/lib/010_tables.ipynb #8173383c
 def plain(
@@ -31,6 +31,15 @@ def plain(
     if pa.types.is_large_string(values.type) or pa.types.is_string_view(values.type):
         values = values.cast(pa.string())
     return values
+
+# %% ../nbs/lib/010_tables.ipynb #5c1d7a02
+def in_memory(
+    data: bytes,
+) -> pa.BufferReader:
+    "A file of Arrow's with these bytes, of which nothing is Python's."
+    buffer = pa.allocate_buffer(len(data))
+    memoryview(buffer).cast('B')[:] = data
+    return pa.BufferReader(buffer)
 
 # %% ../nbs/lib/010_tables.ipynb #20e0ea2c
 SUFFIXES: Final = (
@@ -65,7 +74,7 @@ def unpacked(
         if kind == 'zip':
             return only_member(data, name)
         if kind == 'zstd':
-            return pa.CompressedInputStream(pa.BufferReader(data), 'zstd').read()  # type: ignore[no-any-return]
+            return pa.CompressedInputStream(in_memory(data), 'zstd').read()  # type: ignore[no-any-return]
         open_: Mapping[str, Callable[[bytes], bytes]] = {
             'gzip': gzip.decompress,
             'bz2': bz2.decompress,
@@ -167,11 +176,11 @@ def from_csv(
     if not any(line.strip() for line in first):
         raise UsageError(f'{name} is empty; expected a first line with the names of the columns, and rows')
     mark = separator(first)
-    decimal, data = decimal_mark(first, mark), text.encode()
+    decimal, source = decimal_mark(first, mark), in_memory(text.encode())
     try:
         table = read_csv(
-            pa.BufferReader(data),
-            read_options=ReadOptions(block_size=min(len(data) + 1, 2**31 - 1)),  # types from all rows
+            source,
+            read_options=ReadOptions(block_size=min(source.size() + 1, 2**31 - 1)),  # types from all rows
             parse_options=ParseOptions(delimiter=mark),
             convert_options=ConvertOptions(decimal_point=decimal, strings_can_be_null=True),
         )
@@ -197,15 +206,15 @@ def read_file(
         if data.startswith(b'PAR1'):
             import pyarrow.parquet as pq
 
-            return pq.ParquetFile(pa.BufferReader(data)).read()
+            return pq.ParquetFile(in_memory(data)).read()
         if data.startswith((b'ARROW1', b'FEA1', b'\xff\xff\xff\xff')):
             from pyarrow.feather import read_table as read_feather
 
-            return read_feather(pa.BufferReader(data))
+            return read_feather(in_memory(data))
         if data.lstrip()[:1] == b'{':
             from pyarrow.json import ReadOptions, read_json
 
-            return read_json(pa.BufferReader(data), ReadOptions(block_size=min(len(data) + 1, 2**31 - 1)))
+            return read_json(in_memory(data), ReadOptions(block_size=min(len(data) + 1, 2**31 - 1)))
     except (pa.ArrowException, OSError) as e:
         raise UsageError(f'{name} is damaged: {str(e).splitlines()[0][:200]}; expected a whole file') from e
     return from_csv(decoded(data, name), name)
