@@ -395,9 +395,8 @@ class Settings:
                 f'{self.root / "settings.ini"} has no [model NAME] section; expected one for each model'
             )
         if name is None and len(self.models) > 1:
-            raise UsageError(
-                f'found {len(self.models)} models; expected a choice of one: {", ".join(self.models)}'
-            )
+            names = ', '.join(self.models)
+            raise UsageError(f'found {len(self.models)} models; expected a choice of one: {names}')
         name = name or next(iter(self.models))
         if name not in self.models:
             raise NotFoundError(f'found no model {name!r}; {choices(name, self.models)}')

@@ -391,7 +391,7 @@ def _shown(value: Any) -> str:
         return value.isoformat(' ', 'minutes')
     return 'missing' if value is None else f'{value:.6g}' if isinstance(value, float) else str(value)[:60]
 
-# %% ../nbs/lib/248_diff.ipynb #26025864
+# %% ../nbs/lib/248_diff.ipynb #26025865
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     "A table of cells that are HTML already."
     top = ''.join(f'<th>{html.escape(name)}</th>' for name in head)
@@ -399,7 +399,7 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     table = f'<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>'
     return f'<div class="mnb-wide mnb-prose">{table}</div>'
 
-
+# %% ../nbs/lib/248_diff.ipynb #26025864
 def _told(diff: Diff) -> str:
     "A diff as HTML: the answer, what changed how often, examples, and the profiles side by side."
     changes, examples = diff.changes, diff.examples.to_pylist()
