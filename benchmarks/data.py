@@ -203,7 +203,7 @@ def ready_ours(folder: Path, months: list[Path]) -> Any:
     "A project with the contract of the flights, and an empty store."
     import pyarrow.parquet as pq
 
-    from mlops_nb.contract import infer, write_contract
+    from mlops_nb.contracts import infer, write_contract
 
     settings = new_project(folder)
     (folder / 'contracts').mkdir()
@@ -368,7 +368,8 @@ def two_versions(folder: Path, rows: int, parts: int) -> None:
     import numpy as np
     import pyarrow as pa
 
-    from mlops_nb.data import commit, draft_of, write
+    from mlops_nb.data import commit
+    from mlops_nb.data.dataset import draft_of, write
     from mlops_nb.store import open_store
 
     store, rng, size = open_store(new_project(folder)), np.random.default_rng(1), rows // parts
@@ -391,7 +392,7 @@ def our_diff(folder: Path, before: str, after: str) -> tuple[float, tuple[int, i
     import duckdb  # noqa: F401  (as pandas is imported before its clock starts)
 
     from mlops_nb.core import load_settings
-    from mlops_nb.diff import diff
+    from mlops_nb.data import diff
     from mlops_nb.store import open_store
 
     store = open_store(load_settings(folder))
@@ -462,10 +463,10 @@ def diffs(folder: Path, rows: int, parts: int, runs: int) -> Iterator[Result]:
 
 def erased(folder: Path, months: list[Path]) -> tuple[float, bool]:
     "Seconds to erase a plane from twelve versions, and whether nothing of it is left."
-    from mlops_nb.data import commit, load
-    from mlops_nb.erase import erase
-    from mlops_nb.profile import list_profiles, load_profile, profile_table, save_profile
-    from mlops_nb.store import check, open_store
+    from mlops_nb.data import commit, erase, load
+    from mlops_nb.profiles import list_profiles, load_profile, profile_table, save_profile
+    from mlops_nb.store import open_store
+    from mlops_nb.store.check import check
     from mlops_nb.tables import read_table
 
     store = open_store(new_project(folder))

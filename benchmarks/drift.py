@@ -48,13 +48,11 @@ import pandas as pd
 import pyarrow as pa
 from execute import OURS, PEERS, Absent
 
-from mlops_nb.build import profile
-from mlops_nb.companions import Pair, Scores, pair_of
-from mlops_nb.comparison import compare
-from mlops_nb.performance import estimated_classification
-from mlops_nb.profile import Profile, merge, profile_table
-from mlops_nb.review import report_html
-from mlops_nb.verdict import Drift
+from mlops_nb.contracts import Pair
+from mlops_nb.drift import Drift, compare
+from mlops_nb.drift.reports import report_html
+from mlops_nb.models import estimated_classification
+from mlops_nb.profiles import Profile, Scores, merge, pair_of, profile, profile_table
 
 WANTED = {
     'whylogs': ('whylogs==1.6.4', 'scipy', 'ipython', 'numpy<2', 'pandas<3', 'pyarrow<18'),

@@ -121,7 +121,7 @@ def write(folder: Path, rows: int) -> None:
 
 def counted(folder: Path) -> list[dict[str, list[Any]]]:
     "Rows, missing values and mean of COUNTED as our profiles have them: of the history, of the new rows."
-    from mlops_nb.profile import profile_table
+    from mlops_nb.profiles import profile_table
     from mlops_nb.tables import read_table
 
     tables = [read_table(folder / f'{name}.parquet').select(COUNTED) for name in ('history', 'new')]

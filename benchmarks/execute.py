@@ -171,7 +171,7 @@ def compared(
 
 WARM = {
     OURS: """
-from mlops_nb.execute import run_notebook
+from mlops_nb.notebooks import run_notebook
 def once(): run_notebook('in.ipynb', output='mlops-nb.ipynb').check()
 """,
     'papermill': """

@@ -36,9 +36,8 @@ import numpy as np
 import pandas as pd
 from execute import PEERS, Absent, Result
 
-from mlops_nb.contract import Contract, infer, violations
-from mlops_nb.features import Source, features
-from mlops_nb.features_sql import write_features
+from mlops_nb.contracts import Contract, infer, violations
+from mlops_nb.features import Source, features, write_features
 
 FEAST = PEERS / 'feast' / 'bin' / 'python'
 BY_HAND = 'pandas by hand'
@@ -71,7 +70,7 @@ MANY = """
 import json, sys, time
 from pathlib import Path
 from mlops_nb.features import Source
-from mlops_nb.features_sql import write_features
+from mlops_nb.features import write_features
 folder = sys.argv[1]
 started = time.perf_counter()
 rows = write_features(

@@ -81,7 +81,7 @@ def write(project: Path, source: str) -> None:
     (project / 'nbs').mkdir()
     (project / 'settings.ini').write_text('[user]\nname = ada\n')
     code = {'cell_type': 'code', 'metadata': {}, 'outputs': [], 'execution_count': None}
-    save = 'from mlops_nb.step import step\nstep.save(answer=answer)'
+    save = 'from mlops_nb import step\nstep.save(answer=answer)'
     cells = [{**code, 'source': source}, {**code, 'source': save}]
     notebook = {'cells': cells, 'metadata': {}, 'nbformat': 4, 'nbformat_minor': 4}
     (project / 'nbs' / 'work.ipynb').write_text(json.dumps(notebook))
@@ -96,7 +96,7 @@ def write(project: Path, source: str) -> None:
     for kind, body in bodies.items():
         name = FLOWS[kind]
         module, names = (
-            ('mlops_nb.flow', 'FlowSpec, notebook, step')
+            ('mlops_nb.flows.decorators', 'FlowSpec, notebook, step')
             if kind == OURS
             else ('metaflow', 'FlowSpec, card, step')
         )

@@ -30,12 +30,13 @@ import numpy as np
 import pandas as pd
 from execute import Absent, Result
 
-from mlops_nb.evidence import Evidence, days_of, predictions
-from mlops_nb.gates import check
-from mlops_nb.measures import statistic
-from mlops_nb.outcome import GateResult
-from mlops_nb.resample import RESAMPLES, weights
-from mlops_nb.search import cut, every_slice, metric_of
+from mlops_nb.models import Evidence
+from mlops_nb.models.evidence import days_of, predictions
+from mlops_nb.models.gates import check
+from mlops_nb.models.measures import statistic
+from mlops_nb.models.resampling import RESAMPLES, weights
+from mlops_nb.models.results import GateResult
+from mlops_nb.models.slice_search import cut, every_slice, metric_of
 
 COLUMNS = ['carrier', 'origin', 'dest', 'hour', 'weekday', 'distance', 'minute']
 GATES = (

@@ -39,8 +39,7 @@ from execute import Absent, Result
 from matplotlib.figure import Figure
 from pyarrow import parquet
 
-from mlops_nb.build import profile
-from mlops_nb.profile import Profile, merge, profile_table
+from mlops_nb.profiles import Profile, merge, profile, profile_table
 
 STOCK, READING = 'whylogs 1.6.4', 'pyarrow reads it'
 POINTS = np.linspace(0, 1, 201)
@@ -49,7 +48,7 @@ STREAM = """
 import json, sys, time
 from pathlib import Path
 import pyarrow.dataset as ds
-from mlops_nb.build import profile
+from mlops_nb.profiles import profile
 path, times = sys.argv[1], int(sys.argv[2])
 started = time.process_time()
 found = profile(ds.dataset([path] * times))

@@ -115,7 +115,7 @@ def new_store(folder: Path, catalogue: str = '') -> Store:
 
 def our_story(store: Store, model: Any, rows: pd.DataFrame) -> list[float | bool]:
     "Register with card, promote, load by alias; seconds of each, and whether it predicts the same."
-    from mlops_nb.registry import load_version, promote, register
+    from mlops_nb.models import load_version, promote, register
 
     started = time.perf_counter()
     kept = register(store, 'late', model, metrics=METRICS, gates=[], sample=rows)
@@ -187,7 +187,7 @@ def stories(*, runs: int, peer: bool) -> Iterator[Result]:
 
 def fill(store: Store, size: int) -> None:
     "That many versions with lineage, an alias, and ten times as many profiles."
-    from mlops_nb.store import alias, edge, model_version, profile
+    from mlops_nb.store.schema import alias, edge, model_version, profile
 
     at, digest = now(), 'ab' * 32
     versions = [
@@ -214,9 +214,9 @@ def fill(store: Store, size: int) -> None:
 
 def growth(sizes: list[int], *, runs: int) -> Iterator[Result]:
     "What listing, lineage and look-up take in catalogues of several sizes."
-    from mlops_nb.lineage import trace
-    from mlops_nb.profile import list_profiles
-    from mlops_nb.registry import load_version, versions
+    from mlops_nb.models import load_version, versions
+    from mlops_nb.profiles import list_profiles
+    from mlops_nb.store import trace
 
     for size in sizes:
         with tempfile.TemporaryDirectory() as name:
@@ -247,7 +247,7 @@ def _work(number: int, root: Path, times: int) -> None:
     from sklearn.linear_model import LogisticRegression
 
     from mlops_nb.core import ConflictError
-    from mlops_nb.registry import promote, register
+    from mlops_nb.models import promote, register
 
     store, model = open_store(load_settings(root)), LogisticRegression().fit([[0.0], [1.0]], [0, 1])
     for _ in range(times):
@@ -265,8 +265,9 @@ def race(store: Store, work: str, *, processes: int, times: int) -> Result:
     sys.path.insert(0, str(TESTS))
     from processes import race as run_at_once
 
-    from mlops_nb.audit import entries, verify
-    from mlops_nb.registry import faults, versions
+    from mlops_nb.models import versions
+    from mlops_nb.models.aliases import faults
+    from mlops_nb.store import entries, verify
 
     started = time.perf_counter()
     run_at_once(_work, store.settings.root, times, processes=processes)

@@ -5,7 +5,7 @@ mlops-nb run nbs/train.ipynb --depth 8
 
 import os
 
-from mlops_nb.flow import FlowSpec, notebook, step
+from mlops_nb.flows import FlowSpec, notebook, step
 
 
 class NotebookFlow(FlowSpec):

@@ -3,7 +3,7 @@
 mlops-nb flow score run --month 7
 """
 
-from mlops_nb.flow import FlowSpec, notebook, step
+from mlops_nb.flows import FlowSpec, notebook, step
 
 
 class ScoreFlow(FlowSpec):

@@ -3,7 +3,7 @@
 mlops-nb flow train run --month 6
 """
 
-from mlops_nb.flow import FlowSpec, notebook, step
+from mlops_nb.flows import FlowSpec, notebook, step
 
 
 class TrainFlow(FlowSpec):

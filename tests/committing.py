@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mlops_nb.contract import Column, Contract
+from mlops_nb.contracts import Column, Contract
 from mlops_nb.core import load_settings
 from mlops_nb.data import commit
 from mlops_nb.store import open_store

@@ -61,7 +61,7 @@ validate = nbs/validate.ipynb
 def project(tmp_path: Path) -> Path:
     "A project with three small step notebooks."
     (tmp_path / 'settings.ini').write_text(SETTINGS)
-    say = 'from mlops_nb.step import step\n'
+    say = 'from mlops_nb import step\n'
     write_notebook(
         tmp_path / 'nbs' / 'features.ipynb',
         cell('month: int = 6  # the last month to learn from, 1 to 12', 'parameters'),

@@ -9,7 +9,9 @@ from typing import Any
 
 # One clean process imports what takes seconds; the others are forked from it in milliseconds.
 SERVER = multiprocessing.get_context('forkserver')
-SERVER.set_forkserver_preload(['mlops_nb.registry', 'mlops_nb.store', 'sklearn.linear_model', 'skops.io'])
+SERVER.set_forkserver_preload(
+    ['mlops_nb.models.aliases', 'mlops_nb.store.store', 'sklearn.linear_model', 'skops.io']
+)
 
 
 def _credentials() -> dict[str, str]:

@@ -17,12 +17,10 @@ from conftest import Run
 from databases import new_project
 from processes import race
 
-from mlops_nb.alarm import alarms, tell
 from mlops_nb.core import SettingsError, StoreError, load_settings
-from mlops_nb.decision import decide, muted
-from mlops_nb.drift import compare
-from mlops_nb.profile import Profile, profile_table, save_profile
-from mlops_nb.review import Report, find_report, report
+from mlops_nb.drift import Report, alarms, compare, decide, find_report, muted, report
+from mlops_nb.drift.alarm import tell
+from mlops_nb.profiles import Profile, profile_table, save_profile
 from mlops_nb.store import Store, open_store
 
 SECRET = 'Jane Roe'  # a value of the data

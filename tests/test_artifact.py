@@ -37,9 +37,10 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder
 
-from mlops_nb.artifact import Reference, dump_model, fetch, from_arrow, keep, load_model
 from mlops_nb.core import CorruptError, RefusedError, UsageError
-from mlops_nb.store import Store, check, open_store
+from mlops_nb.store import Store, fetch, keep, open_store
+from mlops_nb.store.artifacts import Reference, dump_model, from_arrow, load_model
+from mlops_nb.store.check import check
 
 RANDOM = np.random.default_rng(0)
 ROWS = pd.DataFrame({'a': RANDOM.normal(size=200), 'b': RANDOM.normal(size=200)})
@@ -140,7 +141,7 @@ def test_what_is_kept_is_named_in_the_catalogue_and_is_read_by_another_process(s
     reference = keep(store, ROWS)
     assert check(store) == []
     code = (
-        'import pickle, sys; from pathlib import Path; from mlops_nb.artifact import fetch; '
+        'import pickle, sys; from pathlib import Path; from mlops_nb.store import fetch; '
         'from mlops_nb.core import load_settings; from mlops_nb.store import open_store; '
         'store = open_store(load_settings(Path(sys.argv[1]))); '
         'print(len(fetch(store, pickle.loads(bytes.fromhex(sys.argv[2])))))'

@@ -12,12 +12,14 @@ from conftest import Run
 from databases import fresh_database, new_project, postgres, settings  # noqa: F401
 from sklearn.linear_model import LogisticRegression
 
-from mlops_nb.audit import Witness, append, entries, export, head, read_export, verify
 from mlops_nb.core import Settings, StoreError, UsageError
-from mlops_nb.hashes import canonical_json, sha256
-from mlops_nb.model_card import card_html, card_witness
-from mlops_nb.registry import faults, promote, register
-from mlops_nb.store import Store, audit, open_store
+from mlops_nb.core.hashing import canonical_json, sha256
+from mlops_nb.models import card_html, promote, register
+from mlops_nb.models.aliases import faults
+from mlops_nb.models.card import card_witness
+from mlops_nb.store import Store, entries, open_store, verify
+from mlops_nb.store.audit import Witness, append, export, head, read_export
+from mlops_nb.store.schema import audit
 
 ROWS = 6
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Run, cell, write_notebook
 
-from mlops_nb.lint import check
-from mlops_nb.notebook import read_notebook
+from mlops_nb.notebooks import read_notebook
+from mlops_nb.projects import check
 
 
 def found(path: Path) -> list[str]:
@@ -33,7 +33,7 @@ def test_each_finding_says_where_what_and_what_to_do(project: Path, mlops: Run) 
     write_notebook(
         project / 'nbs' / 'train.ipynb',
         cell("depth: int = 'six'\nseed = 1", 'parameters'),
-        cell("from mlops_nb.step import step\nprint(model)\nrows = step.load('rowz')"),
+        cell("from mlops_nb import step\nprint(model)\nrows = step.load('rowz')"),
         cell("import pandas as pd\npd.read_csv('data.csv')\npd.read_csv('/home/ada/x.csv')\nmodel = 1"),
     )
     done = mlops('check', folder=project)

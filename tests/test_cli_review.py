@@ -18,10 +18,9 @@ from test_alarm import MONTHS, arrive
 from test_drift_check import HISTORY, MOVED, NORMAL
 
 from mlops_nb.data import load
-from mlops_nb.decision import decisions, marked, muted
-from mlops_nb.drift import compare
-from mlops_nb.profile import Profile, profile_table, save_profile
-from mlops_nb.review import find_report, report
+from mlops_nb.drift import compare, decisions, find_report, muted, report
+from mlops_nb.drift.decision import marked
+from mlops_nb.profiles import Profile, profile_table, save_profile
 from mlops_nb.store import Store, open_store
 
 SOON = date.today() + timedelta(days=9)
@@ -130,7 +129,7 @@ HOSTILE = '=cmd|x', '<script>', '![a](http://b)', '| c |', '`d` @all', '\x00\x1b
 def test_hostile_names_stay_text_in_xml_and_markdown() -> None:
     from markdown_it import MarkdownIt
 
-    from mlops_nb.summary import junit, markdown
+    from mlops_nb.drift.export import junit, markdown
 
     def batch(value: object, name: str) -> Profile:
         return profile_table(pa.table({n: [value] * 50 for n in HOSTILE}), metadata={'batch': name})

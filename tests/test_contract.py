@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mlops_nb.contract import Contract, enforce, infer, read_contract, violations, write_contract
+from mlops_nb.contracts import Contract, enforce, infer, read_contract, violations, write_contract
 from mlops_nb.core import ContractError, UsageError
 
 with warnings.catch_warnings():

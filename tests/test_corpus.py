@@ -13,8 +13,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from mlops_nb.execute import run_notebook
-from mlops_nb.notebook import read_notebook
+from mlops_nb.notebooks import read_notebook, run_notebook
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = sorted((ROOT / 'tests' / 'corpus').glob('*.ipynb'))
@@ -39,7 +38,7 @@ MUST_DIFFER = (  # addresses, temporary names, widgets' ids, clocks
 PROGRAM = """
 import sys
 from pathlib import Path
-from mlops_nb.execute import run_notebook
+from mlops_nb.notebooks import run_notebook
 
 for path in map(Path, sys.argv[2:]):
     run_notebook(path, output=Path(sys.argv[1]) / path.name, timeout=60)

@@ -11,8 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import Run, cell, write_notebook
 
-from mlops_nb.contract import Column, Contract, write_contract
-from mlops_nb.pair import Pair
+from mlops_nb.contracts import Column, Contract, Pair, write_contract
 
 FRAMES = 'numpy pandas pyarrow'
 REST = (

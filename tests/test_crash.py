@@ -22,11 +22,13 @@ import sqlalchemy as sa
 from databases import new_project
 from processes import run
 
-from mlops_nb.audit import verify
 from mlops_nb.core import load_settings
-from mlops_nb.registry import faults
-from mlops_nb.store import Instant, Store, check, collect, file, metadata, name_file, open_store
-from mlops_nb.write_points import WRITE_POINTS
+from mlops_nb.models.aliases import faults
+from mlops_nb.store import Store, open_store, verify
+from mlops_nb.store.check import check, collect
+from mlops_nb.store.crash_points import WRITE_POINTS
+from mlops_nb.store.schema import Instant, file, metadata
+from mlops_nb.store.store import name_file
 
 FILE = tuple(point for point in WRITE_POINTS if point.startswith('file.'))
 COMMIT = 'catalogue.before-commit', 'catalogue.after-commit'
@@ -46,8 +48,7 @@ def keep_a_file(store: Store) -> None:
 def register_a_model(store: Store) -> None:
     from sklearn.linear_model import LogisticRegression
 
-    from mlops_nb.gates import evaluate
-    from mlops_nb.registry import register
+    from mlops_nb.models import evaluate, register
 
     rows = np.random.default_rng(0).normal(size=(50, 2))
     metrics = {'roc_auc': 0.75}
@@ -58,7 +59,7 @@ def register_a_model(store: Store) -> None:
 
 
 def promote_it(store: Store) -> None:
-    from mlops_nb.registry import promote
+    from mlops_nb.models import promote
 
     promote(store, 'late@1', 'champion', why='the first')
 
@@ -80,13 +81,13 @@ def asked_for(store: Store) -> None:
 
 
 def approve_it(store: Store) -> None:
-    from mlops_nb.registry import approve
+    from mlops_nb.models import approve
 
     approve(store, 'late@1', 'champion', why='checked', settings=replace(store.settings, user='grace'))
 
 
 def reject_it(store: Store) -> None:
-    from mlops_nb.registry import reject, requests
+    from mlops_nb.models import reject, requests
 
     if requests(store, 'late', 'champion'):
         reject(
@@ -97,7 +98,7 @@ def reject_it(store: Store) -> None:
 def two_champions(store: Store) -> None:
     from sklearn.linear_model import LogisticRegression
 
-    from mlops_nb.registry import promote, register
+    from mlops_nb.models import promote, register
 
     for number in 1, 2:
         model = LogisticRegression().fit([[0], [1]], [0, 1])
@@ -106,7 +107,7 @@ def two_champions(store: Store) -> None:
 
 
 def go_back(store: Store) -> None:
-    from mlops_nb.registry import rollback
+    from mlops_nb.models import rollback
 
     rollback(store, 'late', 'champion', why='worse', leaving=2)
 
@@ -131,7 +132,7 @@ def correct_january(store: Store) -> None:
 def commit_month(store: Store, month: int, delay: float = 3, branch: str = 'main') -> None:
     import pyarrow as pa
 
-    from mlops_nb.contract import Column, Contract
+    from mlops_nb.contracts import Column, Contract
     from mlops_nb.data import commit
 
     columns = Column(name='flight', type='int'), Column(name='delay', type='float')
@@ -150,8 +151,8 @@ def commit_month(store: Store, month: int, delay: float = 3, branch: str = 'main
 
 def import_january(store: Store) -> None:
     "A file with its profile, its source and who produced it, all in one transaction."
-    from mlops_nb.contract import Column, Contract
-    from mlops_nb.imports import import_rows
+    from mlops_nb.contracts import Column, Contract
+    from mlops_nb.data import import_rows
 
     path = store.settings.root / '2013-01.csv'
     path.write_text('flight,delay\n1,3.5\n11,-1.5\n')
@@ -167,7 +168,7 @@ def tag_it(store: Store) -> None:
 
 def some_months(store: Store) -> None:
     "Three batches; and on a branch, a fourth and another second."
-    from mlops_nb.branch import create_branch
+    from mlops_nb.data import create_branch
 
     for month in 1, 2, 3:
         commit_month(store, month)
@@ -175,7 +176,7 @@ def some_months(store: Store) -> None:
 
 
 def branch_it(store: Store) -> None:
-    from mlops_nb.branch import create_branch
+    from mlops_nb.data import create_branch
 
     create_branch(store, 'flights@2', 'fix')
 
@@ -190,7 +191,7 @@ def months_on_a_branch(store: Store) -> None:
 
 
 def merge_it(store: Store) -> None:
-    from mlops_nb.branch import merge
+    from mlops_nb.data import merge
 
     merge(store, 'flights', 'fix')
 
@@ -198,26 +199,26 @@ def merge_it(store: Store) -> None:
 def upsert_into_it(store: Store) -> None:
     import pyarrow as pa
 
-    from mlops_nb.upsert import upsert
+    from mlops_nb.data import upsert
 
     upsert(store, 'flights', pa.table({'flight': [11, 12, 99], 'delay': [1.0, 1.0, 1.0]}), batch='2013-09')
 
 
 def compact_it(store: Store) -> None:
-    from mlops_nb.compaction import compact
+    from mlops_nb.data import compact
 
     compact(store, 'flights')
 
 
 def erase_from_it(store: Store) -> None:
-    from mlops_nb.erase import erase
+    from mlops_nb.data import erase
 
     erase(store, 'flights', {'flight': 12})
 
 
 def profiled_months(store: Store) -> None:
     from mlops_nb.data import load
-    from mlops_nb.profile import profile_table, save_profile
+    from mlops_nb.profiles import profile_table, save_profile
 
     months_on_a_branch(store)
     rows = load(store, 'flights@latest').arrow(batches='2013-02')
@@ -260,7 +261,7 @@ def compacted_months(store: Store) -> None:
 def keep_a_table(store: Store) -> None:
     import pyarrow as pa
 
-    from mlops_nb.artifact import keep
+    from mlops_nb.store import keep
 
     keep(store, pa.table({'n': [1, 2]}))
 
@@ -366,7 +367,7 @@ def test_a_call_killed_at_a_write_point_is_finished_by_calling_again(
 def _refuse_somebody(store: Store) -> None:
     import pyarrow as pa
 
-    from mlops_nb.contract import Column, Contract
+    from mlops_nb.contracts import Column, Contract
     from mlops_nb.core import ContractError
     from mlops_nb.data import commit
 
@@ -377,13 +378,13 @@ def _refuse_somebody(store: Store) -> None:
 
 
 def _erase_somebody(store: Store) -> None:
-    from mlops_nb.erase import erase
+    from mlops_nb.data import erase
 
     erase(store, 'people', {'who': 'zebedee'})
 
 
 def _everything(store: Store) -> bytes:
-    from mlops_nb.artifact import from_parquet
+    from mlops_nb.store.artifacts import from_parquet
 
     files = [path.read_bytes() for path in store.settings.root.rglob('*') if path.is_file()]
     return b''.join(
@@ -395,7 +396,7 @@ def _everything(store: Store) -> bytes:
 def test_nobody_erased_from_quarantine_is_in_any_byte_after_a_kill_and_again(
     point: str, tmp_path: Path
 ) -> None:
-    from mlops_nb.quarantine import held
+    from mlops_nb.data import held
 
     settings = new_project(tmp_path / 'project')
     assert run(_open_and, _refuse_somebody, settings.root) == 0
@@ -412,7 +413,7 @@ def test_nobody_erased_from_quarantine_is_in_any_byte_after_a_kill_and_again(
 
 def _die_at(call: Callable[[Store], None], root: Path, point: str, turn: int) -> None:
     "Call, and die when a point is passed for the nth time."
-    from mlops_nb import files
+    from mlops_nb.store import folder as files
 
     passed = []
 

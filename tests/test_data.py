@@ -15,8 +15,7 @@ from databases import new_project, postgres, settings  # noqa: F401
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 from processes import race, run
 
-from mlops_nb.audit import entries, verify
-from mlops_nb.contract import infer
+from mlops_nb.contracts import infer
 from mlops_nb.core import (
     ContractError,
     CorruptError,
@@ -26,10 +25,10 @@ from mlops_nb.core import (
     StoreError,
     load_settings,
 )
-from mlops_nb.data import changes, commit, find, load, read, tag, versions
-from mlops_nb.lineage import notebook_text, trace
-from mlops_nb.quarantine import held, held_batches
-from mlops_nb.store import Store, check, open_store
+from mlops_nb.data import changes, commit, find, held, held_batches, load, read, tag, versions
+from mlops_nb.store import Store, entries, open_store, trace, verify
+from mlops_nb.store.check import check
+from mlops_nb.store.lineage import notebook_text
 
 
 def months(numbers: range) -> dict[str, pd.DataFrame]:

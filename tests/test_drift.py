@@ -18,8 +18,8 @@ from hypothesis import given, settings, strategies as st
 
 from mlops_nb.core import CorruptError
 from mlops_nb.drift import compare
-from mlops_nb.profile import Profile, profile_table
-from mlops_nb.verdict import ColumnDrift, drift_from_json
+from mlops_nb.drift.result import ColumnDrift, drift_from_json
+from mlops_nb.profiles import Profile, profile_table
 
 Change = Callable[[pd.DataFrame], pd.DataFrame]
 
@@ -275,7 +275,7 @@ def test_the_same_comparison_gives_the_same_text_in_another_process() -> None:
 
 def test_importing_drift_imports_nothing_heavy() -> None:
     code = (
-        'import sys, mlops_nb.drift\n'
+        'import sys, mlops_nb.drift.two_files\n'
         'heavy = "pandas", "scipy", "matplotlib", "sqlalchemy", "sklearn"\n'
         'print([name for name in heavy if name in sys.modules])'
     )
@@ -312,7 +312,7 @@ def test_unchanged_batches_stay_silent_however_many_are_judged_together() -> Non
 
 
 def test_a_shift_in_one_segment_is_found_and_named_while_the_whole_is_silent() -> None:
-    from mlops_nb.build import profile as build
+    from mlops_nb.profiles import profile as build
 
     rng = np.random.default_rng(10)
 
@@ -334,7 +334,7 @@ def test_a_shift_in_one_segment_is_found_and_named_while_the_whole_is_silent() -
 
 @pytest.mark.parametrize('unit', [1.05, 1.609])
 def test_another_unit_in_a_segment_is_found_although_its_reference_changed_its_timetable(unit: float) -> None:
-    from mlops_nb.build import profile as build
+    from mlops_nb.profiles import profile as build
 
     def of(week: int, factor: float = 1.0) -> Profile:
         rows = weeks()[week][['carrier', 'distance']]
@@ -359,8 +359,8 @@ def test_numbers_of_which_new_ones_keep_coming_are_no_news() -> None:
 
 
 def test_a_segment_that_drifted_is_shown_with_its_own_way_through_the_batches() -> None:
-    from mlops_nb.build import profile as build
-    from mlops_nb.drift_page import drift_html
+    from mlops_nb.drift.page import drift_html
+    from mlops_nb.profiles import profile as build
 
     rng = np.random.default_rng(12)
 
@@ -383,8 +383,7 @@ def test_a_segment_that_drifted_is_shown_with_its_own_way_through_the_batches() 
 
 
 def test_a_pair_shows_what_both_columns_hide() -> None:
-    from mlops_nb.build import profile as build
-    from mlops_nb.companions import pair_of
+    from mlops_nb.profiles import pair_of, profile as build
 
     rng = np.random.default_rng(11)
 
@@ -402,7 +401,7 @@ def test_a_pair_shows_what_both_columns_hide() -> None:
 
 
 def test_new_values_among_very_many_are_found() -> None:
-    from mlops_nb.build import profile as build
+    from mlops_nb.profiles import profile as build
 
     rng = np.random.default_rng(12)
 
@@ -467,7 +466,8 @@ def test_a_rare_value_spelt_differently_is_found_where_new_values_are_a_habit() 
 
 def test_rules_of_a_column_change_only_what_they_name(tmp_path: Any) -> None:
     from mlops_nb.core import SettingsError, load_settings
-    from mlops_nb.drift_rules import Rule, drift_rules
+    from mlops_nb.drift import drift_rules
+    from mlops_nb.drift.rules import Rule
 
     path = tmp_path / 'settings.ini'
     path.write_text('[drift]\nminimum_rows = 50\nignore = idle\n[drift x]\ndirection = up\n')
@@ -551,8 +551,8 @@ def test_a_batch_is_at_no_distance_from_a_reference_of_itself(many: int, seed: i
 
 
 def test_a_million_values_never_seen_are_told_in_a_few_words_and_kept_in_little_room() -> None:
-    from mlops_nb.build import profile as build
-    from mlops_nb.review import report_html
+    from mlops_nb.drift.reports import report_html
+    from mlops_nb.profiles import profile as build
 
     def visits(name: str, ids: Any) -> Profile:
         return build(

@@ -16,8 +16,8 @@ import nbformat
 import pytest
 
 from mlops_nb.core import NotebookError, NotFoundError, UsageError
-from mlops_nb.execute import ERROR_TAG, run_notebook
-from mlops_nb.notebook import Notebook, read_notebook
+from mlops_nb.notebooks import Notebook, read_notebook, run_notebook
+from mlops_nb.notebooks.execute import ERROR_TAG
 
 pytestmark = pytest.mark.filterwarnings('ignore:To exit')  # IPython's, to a cell that leaves
 
@@ -52,8 +52,8 @@ def run(*cells, **options):
 PROGRAM = """
 import sys
 from pathlib import Path
-from mlops_nb.execute import run_notebook
-from mlops_nb.notebook import as_notebook
+from mlops_nb.notebooks import run_notebook
+from mlops_nb.notebooks import as_notebook
 
 def run(*sources, **options):
     cells = [{'cell_type': 'code', 'source': source} for source in sources]

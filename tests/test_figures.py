@@ -12,11 +12,11 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from mlops_nb.figures import Dot, Mark, Panel, intervals, overlay, png, svg, timeline
+from mlops_nb.pages import Dot, Mark, Panel, intervals, overlay, png, svg, timeline
 
 HOSTILE = ['$\\frac{1}{', 'a' * 400, '<script>alert(1)</script>', '\x00\x1b[31m\ud800', '&lt;"\'', '-->', '']
 DRAW = """
-from mlops_nb.figures import Panel, overlay
+from mlops_nb.pages import Panel, overlay
 overlay([Panel(title='delay', kind='number', edges=[0, 1, 2], reference=[.5, .5], batch=[.2, .8])])
 """
 
@@ -33,7 +33,7 @@ def test_a_figure_as_the_last_line_of_a_cell_is_shown_once_as_a_picture(before: 
 
 def test_figures_are_the_same_bytes_in_every_process() -> None:
     code = DRAW.replace('overlay([', 'figure = overlay([') + (
-        'import hashlib; from mlops_nb.figures import png, svg\n'
+        'import hashlib; from mlops_nb.pages import png, svg\n'
         'print(hashlib.sha256(svg(figure).encode()).hexdigest(), hashlib.sha256(png(figure)).hexdigest())'
     )
     found = {

@@ -13,16 +13,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlops_nb import data, registry
-from mlops_nb.contract import enforce, read_contract
+from mlops_nb import data, models
+from mlops_nb.contracts import enforce, read_contract
 from mlops_nb.core import ContractError, load_settings, shipped
-from mlops_nb.execute import Execution, run_notebook
-from mlops_nb.performance import classification
-from mlops_nb.profile import profile_table, save_profile
-from mlops_nb.quarantine import held, held_batches
-from mlops_nb.review import find_report
-from mlops_nb.step import Context, attached
-from mlops_nb.store import Store, move_alias, open_store
+from mlops_nb.data import held, held_batches
+from mlops_nb.drift import find_report
+from mlops_nb.flows.context import Context, attached
+from mlops_nb.models import classification
+from mlops_nb.notebooks import run_notebook
+from mlops_nb.notebooks.execute import Execution
+from mlops_nb.profiles import profile_table, save_profile
+from mlops_nb.store import Store, open_store
+from mlops_nb.store.store import move_alias
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Project:
 
     def load(self, name: str) -> Any:
         "What a notebook saved."
-        from mlops_nb.artifact import fetch
+        from mlops_nb.store import fetch
 
         return fetch(self.store, self.saved[name])
 
@@ -220,7 +222,7 @@ def test_a_champion_that_knows_the_month_is_not_compared_on_it(
 
     project.run('features', month=6)[0].check()
     project.run('train', iterations=3)[0].check()
-    first = registry.register(
+    first = models.register(
         project.store, 'late', project.load('model'), metrics={'roc_auc': 0.7}, gates=(),
         datasets=[project.load('trained_on')], sample=project.load('rows').head(200).drop(columns=ASIDE),
     )  # fmt: skip

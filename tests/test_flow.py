@@ -180,7 +180,7 @@ def test_a_step_runs_in_a_kernel_of_its_own_when_the_settings_say_so(project: Pa
 def test_a_class_defined_in_a_notebook_is_refused_as_an_artifact(project: Path, mlops: Run) -> None:
     write_notebook(
         project / 'nbs' / 'features.ipynb',
-        cell('class Rows: pass\nfrom mlops_nb.step import step\nstep.save(rows=Rows())'),
+        cell('class Rows: pass\nfrom mlops_nb import step\nstep.save(rows=Rows())'),
     )
     done = mlops('flow', 'train', 'run', folder=project)
     assert done.returncode == 1 and '#| export' in done.stdout
@@ -202,7 +202,7 @@ def test_by_hand_a_notebook_loads_what_the_latest_run_saved(project: Path, mlops
     mlops('flow', 'train', 'run', '--month', 4, folder=project)
     by_hand = write_notebook(
         project / 'nbs' / 'hand.ipynb',
-        cell('from mlops_nb.step import step\nprint("by hand:", step.load("rows"), repr(step.run))'),
+        cell('from mlops_nb import step\nprint("by hand:", step.load("rows"), repr(step.run))'),
     )
     done = mlops('exec', by_hand, '-o', 'out.ipynb', '--cwd', 'nbs', folder=project)
     assert done.returncode == 0, done.stderr
@@ -229,7 +229,7 @@ def test_in_one_process_the_runs_are_those_of_the_project_that_is_asked_about(
 import sys
 from pathlib import Path
 from mlops_nb.core import load_settings
-from mlops_nb.runs import all_runs
+from mlops_nb.flows.history import all_runs
 
 print([len(all_runs(load_settings(Path(root)))) for root in sys.argv[1:]])
 """

@@ -16,17 +16,16 @@ from hypothesis import given, settings as budget, strategies as st
 from sklearn import metrics as sk
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
-from mlops_nb.challenge import compare, sentences
 from mlops_nb.core import RefusedError, SettingsError, UsageError, load_settings
-from mlops_nb.evidence import Evidence
-from mlops_nb.fairness import fairness, group_measure, groups_of
-from mlops_nb.gates import check, evaluate
-from mlops_nb.measures import predictions_of, statistic, value_of
-from mlops_nb.outcome import Comparison, gate_result, plain, read
-from mlops_nb.registry import failed_gates, promote, register
-from mlops_nb.resample import Blocks, blocks_of_rows, interval_of, weights
-from mlops_nb.rule import measure_parts, measures
-from mlops_nb.search import cut, every_slice, metric_of, search
+from mlops_nb.core.rules import measure_parts, measures
+from mlops_nb.models import Evidence, compare, evaluate, fairness, promote, register, sentences
+from mlops_nb.models.aliases import failed_gates
+from mlops_nb.models.gates import check
+from mlops_nb.models.group_fairness import group_measure, groups_of
+from mlops_nb.models.measures import predictions_of, statistic, value_of
+from mlops_nb.models.resampling import Blocks, blocks_of_rows, interval_of, weights
+from mlops_nb.models.results import Comparison, gate_result, plain, read
+from mlops_nb.models.slice_search import cut, every_slice, metric_of, search
 from mlops_nb.store import open_store
 
 
@@ -542,7 +541,7 @@ def test_versions_are_not_compared_on_rows_that_they_have_learned_from(
 def test_models_that_predict_a_number_have_no_probabilities() -> None:
     from types import SimpleNamespace
 
-    from mlops_nb.cli_compare import scores_of
+    from mlops_nb.cli.compare import scores_of
 
     rows = flights(200)
     model = LinearRegression().fit(rows[['rain']], rows.late)

@@ -16,7 +16,7 @@ import pytest
 from conftest import COMMAND, Run, cell, write_notebook
 from jupyter_client.blocking.client import BlockingKernelClient
 
-from mlops_nb.hold import Held, all_held
+from mlops_nb.notebooks.hold import Held, all_held
 
 PATIENCE = 180  # seconds, on a machine that has a lot to do; what hangs does so for longer
 COUNTS = (
@@ -24,7 +24,7 @@ COUNTS = (
 )
 FAILS = 'if depth < 9: raise ValueError(f"depth is {depth}")'
 SAVES = (
-    'from mlops_nb.step import step\nstep.save(rows=[depth * row for row in rows])\n'
+    'from mlops_nb import step\nstep.save(rows=[depth * row for row in rows])\n'
     'step.log(rows=len(rows))\nprint("saved", depth)'
 )
 
@@ -99,7 +99,7 @@ def test_a_mended_notebook_goes_on_from_the_cell_that_failed(project: Path, mlop
 
 
 def test_the_steps_behind_a_held_one_follow(project: Path, mlops: Run, start: Start) -> None:
-    train = write_train(project, FAILS, 'from mlops_nb.step import step\nstep.save(model_size=depth)')
+    train = write_train(project, FAILS, 'from mlops_nb import step\nstep.save(model_size=depth)')
     process = start('flow', 'train', 'run', '--hold')
     waiting(project, process)
     assert mlops('resume', folder=project).returncode == 1
@@ -161,9 +161,9 @@ ENDS = """
 import asyncio, sys, tempfile, threading, time
 from pathlib import Path
 from types import SimpleNamespace
-from mlops_nb.hold import kernel_of
-from mlops_nb.resume import ask
-from mlops_nb.shell import notebook_shell
+from mlops_nb.notebooks.hold import kernel_of
+from mlops_nb.notebooks.resume import ask
+from mlops_nb.notebooks.shell import notebook_shell
 
 def slow(outlet):  # ipykernel's threads meet where they rarely do
     kind = type(outlet)

@@ -19,15 +19,12 @@ import sqlalchemy as sa
 from conftest import COMMAND, Run
 from databases import fresh_database, new_project, postgres  # noqa: F401
 
-from mlops_nb.contract import Column, Contract, read_contract, write_contract
+from mlops_nb.contracts import Column, Contract, read_contract, write_contract
 from mlops_nb.core import ConflictError, ContractError, UsageError
-from mlops_nb.data import commit, load, versions
-from mlops_nb.imports import Query, import_rows
-from mlops_nb.lineage import trace
-from mlops_nb.profile import list_profiles
-from mlops_nb.quarantine import held_batches
-from mlops_nb.references import read_reference, refer
-from mlops_nb.store import Store, check, open_store
+from mlops_nb.data import Query, commit, held_batches, import_rows, load, read_reference, refer, versions
+from mlops_nb.profiles import list_profiles
+from mlops_nb.store import Store, open_store, trace
+from mlops_nb.store.check import check
 
 ROWS = Contract(
     'rows',
@@ -140,7 +137,7 @@ def test_a_file_ten_times_the_bound_is_imported_within_it(store: Store, tmp_path
             writer.write_table(table)
     code = (
         'import sys\nfrom pathlib import Path\nfrom mlops_nb.core import load_settings\n'
-        'from mlops_nb.imports import import_rows\nfrom mlops_nb.store import open_store\n'
+        'from mlops_nb.data import import_rows\nfrom mlops_nb.store import open_store\n'
         'store = open_store(load_settings(Path(sys.argv[1])))\n'
         'print(import_rows(store, "rows", Path(sys.argv[2]), batch="big", size=20_000_000).rows)\n'
         'status = Path("/proc/self/status").read_text()\n'  # getrusage's peak is at least that of the parent

@@ -5,8 +5,7 @@ import sys
 
 import pytest
 
-from mlops_nb.execute import run_notebook
-from mlops_nb.notebook import read_notebook
+from mlops_nb.notebooks import read_notebook, run_notebook
 
 KERNEL = {
     'argv': [sys.executable, '-m', 'bash_kernel', '-f', '{connection_file}'],

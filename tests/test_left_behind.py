@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlops_nb.execute import run_notebook
-from mlops_nb.notebook import Notebook
+from mlops_nb.notebooks import Notebook, run_notebook
 
 PROGRAM = """
 import sys
 from pathlib import Path
-from mlops_nb.execute import run_notebook
-from mlops_nb.notebook import as_notebook
+from mlops_nb.notebooks import run_notebook
+from mlops_nb.notebooks import as_notebook
 
 def run(*sources):
     cells = [{'cell_type': 'code', 'source': source} for source in sources]

@@ -11,16 +11,15 @@ from pathlib import Path
 import pytest
 from conftest import COMMAND
 
-from mlops_nb.execute import run_notebook
-from mlops_nb.notebook import Notebook, read_notebook
+from mlops_nb.notebooks import Notebook, read_notebook, run_notebook
 
 ENGINES = 'in-process', 'kernel'
 
 PROGRAM = """
 import sys
 from pathlib import Path
-from mlops_nb.execute import run_notebook
-from mlops_nb.notebook import as_notebook
+from mlops_nb.notebooks import run_notebook
+from mlops_nb.notebooks import as_notebook
 
 def run(*sources, **options):
     cells = [{'cell_type': 'code', 'source': source} for source in sources]
@@ -199,7 +198,7 @@ def test_a_killed_process_leaves_the_cells_that_ended(tmp_path, engine):
 
 SAVES = """
 import itertools
-from mlops_nb.notebook import write_notebook
+from mlops_nb.notebooks import write_notebook
 
 about = {'metadata': {}, 'nbformat': 4, 'nbformat_minor': 4}
 for letter in itertools.cycle('ab'):

@@ -14,11 +14,13 @@ from alembic.script import ScriptDirectory
 from databases import new_project, postgres, settings  # noqa: F401
 
 import mlops_nb
-from mlops_nb.artifact import to_parquet
 from mlops_nb.core import Settings, StoreError, now
 from mlops_nb.data import changes, commit, find, load, versions
-from mlops_nb.files import Files
-from mlops_nb.store import FORMAT, found_format, made_by, make_engine, metadata, open_store
+from mlops_nb.store import open_store
+from mlops_nb.store.artifacts import to_parquet
+from mlops_nb.store.folder import Files
+from mlops_nb.store.schema import made_by, metadata
+from mlops_nb.store.store import FORMAT, found_format, make_engine
 
 CONFIG = Config()
 CONFIG.set_main_option('script_location', str(Path(mlops_nb.__path__[0], 'migrations')))

@@ -17,13 +17,10 @@ from sklearn.datasets import load_breast_cancer, load_diabetes
 
 from mlops_nb.core import load_settings
 from mlops_nb.data import find, load
-from mlops_nb.decision import accepted
-from mlops_nb.lineage import trace
-from mlops_nb.performance import history, profiled_classification
-from mlops_nb.profile import load_profile
-from mlops_nb.registry import load_version
-from mlops_nb.review import find_report, reference_profiles
-from mlops_nb.store import open_store
+from mlops_nb.drift import accepted, find_report, reference_profiles
+from mlops_nb.models import history, load_version, profiled_classification
+from mlops_nb.profiles import load_profile
+from mlops_nb.store import open_store, trace
 
 BIN = Path(sys.executable).parent
 

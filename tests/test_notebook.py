@@ -1,4 +1,4 @@
-"""What people's own notebooks and nbdev's own exports do to `mlops_nb.notebook`."""
+"""What people's own notebooks and nbdev's own exports do to `mlops_nb.notebooks.document`."""
 
 import shutil
 import subprocess
@@ -10,8 +10,9 @@ import nbformat
 import pytest
 
 from mlops_nb.core import NotFoundError, UsageError
-from mlops_nb.exports import refuse_stale, stale_exports
-from mlops_nb.notebook import REQUIRED, as_notebook, contract, inject, read_notebook, write_notebook
+from mlops_nb.notebooks import as_notebook, contract, read_notebook, write_notebook
+from mlops_nb.notebooks.exports import refuse_stale, stale_exports
+from mlops_nb.notebooks.parameters import REQUIRED, inject
 
 
 def code(source, *tags, **metadata):
@@ -174,7 +175,7 @@ def test_an_injected_notebook_is_valid_with_and_without_cell_ids(tmp_path):
 
 WRITE_ON_A_FULL_DISK = """
 import resource, signal, sys
-from mlops_nb.notebook import as_notebook, write_notebook
+from mlops_nb.notebooks import as_notebook, write_notebook
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 cell = {'cell_type': 'markdown', 'metadata': {}, 'source': 'long' * 100_000}

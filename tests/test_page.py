@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlops_nb.change import Picture
-from mlops_nb.drift_page import drift_html
-from mlops_nb.page import ansi_html, clean_html, markdown_html, notebook_html
-from mlops_nb.verdict import ColumnDrift, Drift, Finding, Moved, Onset, TrendLine
+from mlops_nb.drift import Drift
+from mlops_nb.drift.change import Picture
+from mlops_nb.drift.page import drift_html
+from mlops_nb.drift.result import ColumnDrift, Finding, Moved, Onset, TrendLine
+from mlops_nb.notebooks.page import notebook_html
+from mlops_nb.pages import ansi_html, clean_html, markdown_html
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -293,7 +295,7 @@ def test_cleaning_twice_changes_nothing_more() -> None:
 
 def test_importing_page_imports_nothing_heavy() -> None:
     code = (
-        'import sys, mlops_nb.page\n'
+        'import sys, mlops_nb.pages.html\n'
         'heavy = "jinja2", "pygments", "markdown_it", "nbformat", "matplotlib", "pandas"\n'
         'print([name for name in heavy if name in sys.modules])'
     )

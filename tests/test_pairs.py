@@ -10,14 +10,14 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from mlops_nb import arrival, contract as contracts
-from mlops_nb.build import batch_profile
-from mlops_nb.cli import app
-from mlops_nb.companions import association, fix_pairs
-from mlops_nb.comparison import compare
+from mlops_nb import contracts
+from mlops_nb.cli.main import app
 from mlops_nb.core import MlopsError, load_settings
-from mlops_nb.drift_page import drift_html
-from mlops_nb.profile import Profile, load_profile, merge, profile_table
+from mlops_nb.data import deliveries
+from mlops_nb.drift import compare
+from mlops_nb.drift.page import drift_html
+from mlops_nb.profiles import Profile, association, batch_profile, load_profile, merge, profile_table
+from mlops_nb.profiles.companions import fix_pairs
 from mlops_nb.store import Store, open_store
 
 COLUMNS = ['time_hour', 'distance', 'air_time', 'dep_delay']
@@ -57,7 +57,7 @@ def store(
     loose = replace(read, columns=tuple(replace(c, minimum=None, maximum=None) for c in read.columns))
     for name, rows in ('year.parquet', flights), ('moved.parquet', moved):
         rows.to_parquet(folder / name, index=False)
-        arrival.commit(kept, arrival.read(folder / name, loose, every='month'), loose)
+        deliveries.commit(kept, deliveries.read(folder / name, loose, every='month'), loose)
     return kept
 
 

@@ -16,9 +16,8 @@ from conftest import Run, cell, write_notebook
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from mlops_nb.core import UsageError
-from mlops_nb.execute import run_notebook
-from mlops_nb.notebook import contract
-from mlops_nb.values import Expression
+from mlops_nb.notebooks import contract, run_notebook
+from mlops_nb.notebooks.values import Expression
 
 
 class Loss(Enum):
@@ -65,7 +64,7 @@ from datetime import date, datetime
 from enum import Enum
 from pathlib import Path
 from typing import Literal, Optional
-from mlops_nb.step import DatasetVersion
+from mlops_nb import DatasetVersion
 class Loss(Enum):
     LOG = 'log_loss'
     TWO = 2
@@ -137,7 +136,7 @@ FLOW = """
 import pickle
 from pathlib import Path
 from enum import Enum
-from mlops_nb.flow import FlowSpec, notebook, step
+from mlops_nb.flows import FlowSpec, notebook, step
 
 class PassFlow(FlowSpec):
     "Values from Python to a notebook."
@@ -207,7 +206,7 @@ def latest(project: Path) -> dict[str, Any]:
 
 
 def test_a_version_that_is_not_there_is_refused_before_a_run_starts(project: Path, mlops: Run) -> None:
-    declares = 'from mlops_nb.step import DatasetVersion\nrows: DatasetVersion = "flights@latest"'
+    declares = 'from mlops_nb import DatasetVersion\nrows: DatasetVersion = "flights@latest"'
     write_notebook(project / 'look.ipynb', cell(declares, 'parameters'), cell('print(rows)'))
     refused = mlops('run', 'look.ipynb', folder=project)
     assert refused.returncode and 'flights' in refused.stdout + refused.stderr

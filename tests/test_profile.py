@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 
 from mlops_nb.core import CorruptError, load_settings
-from mlops_nb.profile import (
+from mlops_nb.profiles import (
     Profile,
     get_profile,
     list_profiles,
@@ -27,8 +27,9 @@ from mlops_nb.profile import (
     profile_table,
     save_profile,
 )
-from mlops_nb.sketch import merge_quantiles, pack_quantiles, quantiles_of
-from mlops_nb.store import Store, check, collect, open_store
+from mlops_nb.profiles.sketches import merge_quantiles, pack_quantiles, quantiles_of
+from mlops_nb.store import Store, open_store
+from mlops_nb.store.check import check, collect
 
 POINTS = np.linspace(0, 1, 101)
 
@@ -192,7 +193,7 @@ def test_zeros_of_both_signs_give_the_same_bytes_however_they_are_ordered_and_me
 
 def test_the_same_rows_give_the_same_bytes_in_every_process() -> None:
     code = (
-        'import hashlib, pyarrow as pa; from mlops_nb.profile import merge, profile_table\n'
+        'import hashlib, pyarrow as pa; from mlops_nb.profiles import merge, profile_table\n'
         'names = [f"plane {k % 900}" for k in range(3000)]\n'
         'columns = [{"x": range(i, 3000), "y": names[i:]} for i in (0, 1)]\n'
         'tables = [pa.table(column) for column in columns]\n'
@@ -217,7 +218,7 @@ def test_profiling_and_reading_imports_nothing_heavy(tmp_path: Path) -> None:
     with pa.ipc.new_file(path, table.schema) as file:
         file.write_table(table)
     code = (
-        'import json, sys, pyarrow as pa; from mlops_nb.profile import Profile, merge, profile_table\n'
+        'import json, sys, pyarrow as pa; from mlops_nb.profiles import Profile, merge, profile_table\n'
         'p = profile_table(pa.ipc.open_file(sys.argv[1]).read_all())\n'
         'merge([p, Profile.from_bytes(p.to_bytes())])._repr_html_()\n'
         'print(json.dumps(sorted({m.split(".")[0] for m in sys.modules})))'
@@ -300,7 +301,7 @@ SAVE = """
 import sys, pyarrow as pa
 from pathlib import Path
 from mlops_nb.core import load_settings
-from mlops_nb.profile import profile_table, save_profile
+from mlops_nb.profiles import profile_table, save_profile
 from mlops_nb.store import open_store
 store = open_store(load_settings(Path(sys.argv[1])))
 print(save_profile(store, profile_table(pa.table({'x': [1, 2]})), dataset='flights', batch='2013-07'))

@@ -24,14 +24,14 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from pyarrow import csv, parquet
 
-from mlops_nb.build import Wanted, profile, segments
-from mlops_nb.column import ColumnProfile
-from mlops_nb.companions import Pair, Scores
+from mlops_nb.contracts import Pair
 from mlops_nb.core import CorruptError, UsageError, load_settings
 from mlops_nb.data import commit, load
-from mlops_nb.performance import profiled_multiclass
-from mlops_nb.profile import FAILED, Profile, merge, profile_table
-from mlops_nb.sketch import Distinct, Frequent, Quantiles
+from mlops_nb.models.performance import profiled_multiclass
+from mlops_nb.profiles import Profile, Scores, Wanted, merge, profile, profile_table, segments
+from mlops_nb.profiles.batch import FAILED
+from mlops_nb.profiles.column import ColumnProfile
+from mlops_nb.profiles.sketches import Distinct, Frequent, Quantiles
 from mlops_nb.store import open_store
 
 KEY = b'a key of 16 bytes, or of more'
@@ -109,7 +109,7 @@ def test_a_version_of_a_dataset_is_read_batch_by_batch(table: pa.Table, tmp_path
 
 def test_memory_is_bounded_by_a_block_and_not_by_the_rows() -> None:
     code = (
-        'import sys, numpy as np, pyarrow as pa; from mlops_nb.build import profile\n'
+        'import sys, numpy as np, pyarrow as pa; from mlops_nb.profiles import profile\n'
         'def batches():\n'
         '    rng = np.random.default_rng(1)\n'
         '    for _ in range(int(sys.argv[1])):\n'
@@ -133,7 +133,7 @@ def test_a_large_csv_file_is_read_in_pieces_with_types_that_all_of_it_fits(
     path = tmp_path / 'codes.csv'
     path.write_text('code,size\n' + ''.join(f'{i},{i}\n' for i in range(50_000)) + 'A7,1.5\n')
     whole = profile(path)
-    monkeypatch.setattr('mlops_nb.stream.LARGE', 1_000)
+    monkeypatch.setattr('mlops_nb.tables.blocks.LARGE', 1_000)
     assert profile(path).to_bytes() == whole.to_bytes()
     assert (whole.columns['code'].types, whole.columns['size'].kind) == ({'string': 50_001}, 'number')
 
@@ -142,8 +142,8 @@ def test_the_module_works_without_whylogs(tmp_path: Path) -> None:
     code = (
         'import sys\n'
         'for name in "whylogs", "whylogs_sketching", "datasketches": sys.modules[name] = None\n'
-        'import pandas as pd; from mlops_nb.build import profile; from mlops_nb.core import UsageError\n'
-        'from mlops_nb.profile import Profile, merge\n'
+        'import pandas as pd\nfrom mlops_nb.profiles import profile; from mlops_nb.core import UsageError\n'
+        'from mlops_nb.profiles import Profile, merge\n'
         'found = profile(pd.DataFrame({"x": [1, 2], "mixed": pd.Series(["a", 1], dtype=object)}))\n'
         'found = merge([found, Profile.from_bytes(found.to_bytes())])\n'
         'assert (found.rows, found.columns["mixed"].types) == (4, {"object": 4})\n'
@@ -415,7 +415,7 @@ def test_pairs_that_come_apart_are_seen_and_merge() -> None:
     pair = Pair('x', 'y', (tuple(np.linspace(-2, 2, 9)),) * 2)
     tied, loose = pa.table({'x': x, 'y': x}), pa.table({'x': x, 'y': rng.permutation(x)})
     found = [profile(t, pairs=[pair]) for t in (tied, loose)]
-    from mlops_nb.companions import association
+    from mlops_nb.profiles import association
 
     assert [round(association(p.columns[pair.name])[1], 1) for p in found] == [1.0, 0.0]
     grid, _ = association(merge(found).columns[pair.name])
@@ -513,7 +513,7 @@ def test_a_file_of_a_later_version_is_refused_by_its_version() -> None:
 def test_mutated_files_are_read_or_refused_and_never_crash_or_hang(table: pa.Table) -> None:
     code = (
         'import random, sys; from mlops_nb.core import CorruptError\n'
-        'from mlops_nb.profile import Profile, merge\n'
+        'from mlops_nb.profiles import Profile, merge\n'
         'data, seen = open(sys.argv[1], "rb").read(), {"read": 0, "refused": 0}\n'
         'for seed in range(500):\n'
         '    rng, new = random.Random(seed), bytearray(data)\n'

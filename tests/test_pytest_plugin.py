@@ -168,7 +168,7 @@ def test_a_contract_that_cannot_be_kept_is_refused(
 
 
 def test_what_only_a_run_makes_is_not_missed_in_a_fresh_checkout(tested: Tested, tmp_path: Path) -> None:
-    loads = cell('from mlops_nb.step import step\nrows = step.load("rows")')
+    loads = cell('from mlops_nb import step\nrows = step.load("rows")')
     write_notebook(
         tmp_path / 'nbs' / 'train.ipynb', cell('depth: int = 4', 'parameters'), loads, cell('rows')
     )
@@ -222,7 +222,8 @@ def test_pytest_imports_nothing_heavy_where_there_is_no_notebook(tested: Tested,
 import sys
 
 def test_x():
-    assert [name for name in sys.modules if name.startswith('mlops_nb.')] == ['mlops_nb.pytest_plugin']
+    ours = [name for name in sys.modules if name.startswith('mlops_nb.')]
+    assert ours == ['mlops_nb.plugins', 'mlops_nb.plugins.pytest_plugin']
     assert not {name.partition('.')[0] for name in sys.modules} & {'IPython', 'numpy', 'zmq', 'jinja2'}
 """)
     done = tested('test_x.py')

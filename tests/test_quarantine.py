@@ -13,17 +13,12 @@ from conftest import Run
 from databases import new_project, postgres, settings  # noqa: F401
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 
-from mlops_nb.audit import entries, verify
-from mlops_nb.contract import Column, Contract, write_contract
+from mlops_nb.contracts import Column, Contract, failures, write_contract
 from mlops_nb.core import ContractError, Settings, load_settings
-from mlops_nb.data import commit, load, versions
-from mlops_nb.failures import failures
-from mlops_nb.lineage import trace
-from mlops_nb.profile import load_profile
-from mlops_nb.quarantine import held, held_batches
-from mlops_nb.release import release
-from mlops_nb.store import Store, check, open_store
-from mlops_nb.upsert import upsert
+from mlops_nb.data import commit, held, held_batches, load, release, upsert, versions
+from mlops_nb.profiles import load_profile
+from mlops_nb.store import Store, entries, open_store, trace, verify
+from mlops_nb.store.check import check
 
 FLIGHTS = Contract(
     'flights',

@@ -28,8 +28,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from mlops_nb.artifact import dump_model, load_model
-from mlops_nb.audit import entries, verify
 from mlops_nb.core import (
     ConflictError,
     ContractError,
@@ -42,14 +40,11 @@ from mlops_nb.core import (
     UsageError,
     load_settings,
 )
-from mlops_nb.gates import evaluate
-from mlops_nb.own_code import OwnTypes
-from mlops_nb.registry import (
+from mlops_nb.core.project_code import OwnTypes
+from mlops_nb.models import (
     ModelVersion,
-    Move,
     approve,
-    failed_gates,
-    faults,
+    evaluate,
     load_version,
     promote,
     register,
@@ -58,7 +53,10 @@ from mlops_nb.registry import (
     rollback,
     versions,
 )
-from mlops_nb.store import Store, check, open_store
+from mlops_nb.models.aliases import Move, failed_gates, faults
+from mlops_nb.store import Store, entries, open_store, verify
+from mlops_nb.store.artifacts import dump_model, load_model
+from mlops_nb.store.check import check
 
 
 def train(store: Store, *, roc_auc: float = 0.75, run: str = '') -> ModelVersion:
@@ -129,7 +127,7 @@ def test_a_metric_that_is_no_number_registers_nothing(store: Store) -> None:
 def test_looking_at_versions_imports_no_scikit_learn(tmp_path: Path) -> None:
     code = (
         'import sys; from pathlib import Path; from mlops_nb.core import load_settings; '
-        'from mlops_nb.store import open_store; from mlops_nb.registry import versions, promote; '
+        'from mlops_nb.store import open_store; from mlops_nb.models import versions, promote; '
         'versions(open_store(load_settings(Path(sys.argv[1])))); '
         'sys.exit(str({"sklearn", "skops", "matplotlib"} & set(sys.modules)))'
     )

@@ -11,13 +11,12 @@ import pandas as pd
 import pytest
 from conftest import COMMAND, Run, cell, write_notebook
 
-from mlops_nb.audit import entries, verify
 from mlops_nb.core import UsageError, load_settings
-from mlops_nb.data import commit, versions as dataset_versions
-from mlops_nb.references import refer
-from mlops_nb.registry import load_version, register, versions
-from mlops_nb.reproduce import reproduce
-from mlops_nb.store import check, open_store
+from mlops_nb.data import commit, refer, versions as dataset_versions
+from mlops_nb.flows.reproduce import reproduce
+from mlops_nb.models import load_version, register, versions
+from mlops_nb.store import entries, open_store, verify
+from mlops_nb.store.check import check
 
 SETTINGS = """
 [user]
@@ -29,7 +28,7 @@ features = nbs/features.ipynb
 train = nbs/train.ipynb
 validate = nbs/validate.ipynb
 """
-SAY = 'from mlops_nb.step import step\n'
+SAY = 'from mlops_nb import step\n'
 TRAIN = """
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
@@ -44,7 +43,7 @@ model = make_pipeline(FunctionTransformer(doubled), forest).fit(rows[['hour']], 
 step.save(model=model)
 """
 VALIDATE = """
-from mlops_nb.registry import register
+from mlops_nb.models import register
 rows, model = step.load('rows'), step.load('model')
 accuracy = float(model.score(rows[['hour']], rows.late))
 step.log(accuracy=accuracy)
@@ -125,7 +124,7 @@ def test_rows_that_stay_elsewhere_are_read_there_again_and_a_change_underneath_i
     folder, url = tmp_path / 'project', f'sqlite:///{tmp_path}/warehouse.db'
     folder.mkdir()
     write_project(folder, '0')
-    load = "from mlops_nb.references import read_reference\n"
+    load = "from mlops_nb.data import read_reference\n"
     load += "rows = read_reference(step.store, 'delays@1', run=step.run).to_pandas()\n"
     write_notebook(
         folder / 'nbs' / 'features.ipynb', cell(SAY + load + "step.save(rows=rows, trained_on='delays@1')")

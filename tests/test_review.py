@@ -16,8 +16,6 @@ from databases import new_project, postgres, settings  # noqa: F401
 from processes import race, run
 from test_page import Seen, assert_harmless
 
-from mlops_nb.audit import entries, verify
-from mlops_nb.cases import cases
 from mlops_nb.core import (
     ConflictError,
     CorruptError,
@@ -28,20 +26,27 @@ from mlops_nb.core import (
     UsageError,
     load_settings,
 )
-from mlops_nb.decision import ACTIONS, accepted, decide, decisions, muted
-from mlops_nb.drift import compare
-from mlops_nb.profile import Profile, profile_table, save_profile
-from mlops_nb.review import (
+from mlops_nb.drift import (
+    Drift,
     Report,
+    accepted,
+    cases,
+    compare,
+    decide,
+    decisions,
     find_report,
+    muted,
     recent_profiles,
     reference_batches,
     reference_profiles,
     report,
 )
-from mlops_nb.store import Store, check, drift_report, open_store
-from mlops_nb.verdict import Drift
-from mlops_nb.write_points import WRITE_POINTS
+from mlops_nb.drift.decision import ACTIONS
+from mlops_nb.profiles import Profile, profile_table, save_profile
+from mlops_nb.store import Store, entries, open_store, verify
+from mlops_nb.store.check import check
+from mlops_nb.store.crash_points import WRITE_POINTS
+from mlops_nb.store.schema import drift_report
 
 
 def month(number: int, *, shift: float = 0.0, letters: str = 'abc') -> Profile:
@@ -441,8 +446,7 @@ def test_a_batch_accepted_for_one_column_is_normal_there_and_no_column_loses_a_b
 
 
 def test_what_was_accepted_on_a_pair_is_normal_for_the_pair_alone(store: Store) -> None:
-    from mlops_nb.build import profile as build
-    from mlops_nb.companions import pair_of
+    from mlops_nb.profiles import pair_of, profile as build
 
     rng, model = np.random.default_rng(5), store.settings.model('late')
     first = profile_table(pa.table({'out': rng.normal(0, 1, 2000), 'back': rng.normal(0, 1, 2000)}))
@@ -568,7 +572,7 @@ def test_a_clock_that_goes_back_does_not_put_a_new_report_under_an_old_decision(
 
 
 def test_what_is_muted_or_accepted_in_a_segment_raises_no_alarm_there(store: Store) -> None:
-    from mlops_nb.build import profile as build
+    from mlops_nb.profiles import profile as build
 
     rng, model = np.random.default_rng(3), store.settings.model('late')
 
@@ -596,7 +600,7 @@ def test_what_is_muted_or_accepted_in_a_segment_raises_no_alarm_there(store: Sto
 
 
 def test_a_column_that_drifted_as_a_whole_is_one_event_with_its_segments_named(store: Store) -> None:
-    from mlops_nb.build import profile as build
+    from mlops_nb.profiles import profile as build
 
     rng, cities = np.random.default_rng(4), ('Bern', 'Lima', 'Oslo', 'Rome')
 
@@ -650,8 +654,7 @@ def test_what_was_accepted_raises_no_alarm_next_month_and_what_comes_then_is_ano
 def test_a_promotion_waits_for_the_decision_where_the_settings_say_so(tmp_path: Path) -> None:
     from sklearn.linear_model import LogisticRegression
 
-    from mlops_nb.gates import evaluate
-    from mlops_nb.registry import promote, register
+    from mlops_nb.models import evaluate, promote, register
 
     new_project(tmp_path)
     path = tmp_path / 'settings.ini'
@@ -693,8 +696,7 @@ def test_the_reference_follows_the_champion_to_what_it_was_trained_on(tmp_path: 
     from sklearn.linear_model import LogisticRegression
 
     from mlops_nb.data import commit
-    from mlops_nb.gates import evaluate
-    from mlops_nb.registry import promote, register
+    from mlops_nb.models import evaluate, promote, register
 
     new_project(tmp_path)
     path = tmp_path / 'settings.ini'
@@ -719,7 +721,7 @@ def test_the_reference_follows_the_champion_to_what_it_was_trained_on(tmp_path: 
 
 
 def test_where_a_report_came_from_is_known(store: Store) -> None:
-    from mlops_nb.lineage import trace
+    from mlops_nb.store import trace
 
     kept = keep(store, run='ScoreFlow/1')
     found = trace(store, f'report:{kept.id}')

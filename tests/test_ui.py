@@ -20,15 +20,22 @@ from browser import Person, Server, chromium, jupyter, notebook_cells, person, u
 from conftest import Run, cell, write_notebook
 from playwright.sync_api import Browser, expect
 
-from mlops_nb.audit import entries, verify
-from mlops_nb.cases import cases
 from mlops_nb.core import load_settings
 from mlops_nb.data import commit, load
-from mlops_nb.decision import decide, decisions, muted
-from mlops_nb.drift import compare
-from mlops_nb.profile import Profile, profile_table, save_profile
-from mlops_nb.review import Report, find_report, reference_batches, reference_profiles, report
-from mlops_nb.store import Store, open_store
+from mlops_nb.drift import (
+    Report,
+    cases,
+    compare,
+    decide,
+    decisions,
+    find_report,
+    muted,
+    reference_batches,
+    reference_profiles,
+    report,
+)
+from mlops_nb.profiles import Profile, profile_table, save_profile
+from mlops_nb.store import Store, entries, open_store, verify
 
 SETTINGS = """
 [user]
@@ -172,10 +179,9 @@ def test_retraining_starts_the_flow_on_the_proposed_window_and_rolling_back_move
 ) -> None:
     from sklearn.linear_model import LogisticRegression
 
-    from mlops_nb.gates import evaluate
-    from mlops_nb.registry import load_version, promote, register
+    from mlops_nb.models import evaluate, load_version, promote, register
 
-    say = 'from mlops_nb.step import step\n'
+    say = 'from mlops_nb import step\n'
     write_notebook(
         server.root / 'features.ipynb',
         cell("until: str = ''  # the last batch", 'parameters'),

@@ -23,10 +23,7 @@ from places import bucket_project, place, s3  # noqa: F401
 from processes import race
 from test_page import assert_harmless
 
-from mlops_nb.audit import entries, verify
-from mlops_nb.branch import branches, create_branch, merge
-from mlops_nb.compaction import compact
-from mlops_nb.contract import Column, Contract
+from mlops_nb.contracts import Column, Contract
 from mlops_nb.core import (
     ConflictError,
     ContractError,
@@ -36,14 +33,28 @@ from mlops_nb.core import (
     Settings,
     StoreError,
 )
-from mlops_nb.data import commit, find, load, read, versions
-from mlops_nb.diff import diff, differing_rows
-from mlops_nb.erase import erase
-from mlops_nb.profile import load_profile, profile_table, save_profile
-from mlops_nb.quarantine import held, held_batches
-from mlops_nb.release import release
-from mlops_nb.store import Store, check, collect, erasure, file, metadata, open_store
-from mlops_nb.upsert import upsert
+from mlops_nb.data import (
+    branches,
+    commit,
+    compact,
+    create_branch,
+    diff,
+    differing_rows,
+    erase,
+    find,
+    held,
+    held_batches,
+    load,
+    merge,
+    read,
+    release,
+    upsert,
+    versions,
+)
+from mlops_nb.profiles import load_profile, profile_table, save_profile
+from mlops_nb.store import Store, entries, open_store, verify
+from mlops_nb.store.check import check, collect
+from mlops_nb.store.schema import erasure, file, metadata
 
 PEOPLE = Contract(
     'people',
@@ -300,7 +311,7 @@ def test_a_clock_that_goes_back_makes_no_version_older_than_the_one_before(
     local: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = commit(local, 'rows', small(1), batch='a')
-    monkeypatch.setattr('mlops_nb.version.now', lambda: first.created_at - timedelta(hours=5))
+    monkeypatch.setattr('mlops_nb.core.dates.now', lambda: first.created_at - timedelta(hours=5))
     second = commit(local, 'rows', small(2), batch='b')
     assert second.created_at == first.created_at
     assert find(local, f'rows@{first.created_at.isoformat()}') == second
@@ -469,7 +480,7 @@ def test_no_page_of_the_catalogue_keeps_what_was_erased(local: Store) -> None:
 
 
 def test_what_may_still_know_somebody_is_listed(local: Store) -> None:
-    from mlops_nb.lineage import link
+    from mlops_nb.store.lineage import link
 
     commit(
         local,
@@ -555,7 +566,7 @@ def paying(*names: str, paid: int = -1, towns: tuple[str, ...] = ()) -> pa.Table
 
 def everything(store: Store) -> bytes:
     "Every byte of the store and, where it is a file, of the catalogue; tables also as they are read."
-    from mlops_nb.artifact import from_parquet
+    from mlops_nb.store.artifacts import from_parquet
 
     files = [store.get(kept.digest) for kept in store.place.everything()]
     tables = [str(from_parquet(one).to_pydict()).encode() for one in files if one[:4] == b'PAR1']
@@ -622,7 +633,7 @@ def test_rows_that_came_in_another_type_or_as_categories_are_found(local: Store)
 def test_a_file_of_a_held_batch_is_kept_while_a_version_or_an_artifact_has_the_same_rows(
     local: Store,
 ) -> None:
-    from mlops_nb.artifact import fetch, keep
+    from mlops_nb.store import fetch, keep
 
     rows = paying('zebedee', 'eve')
     commit(local, 'copy', rows, batch='a')
@@ -662,7 +673,7 @@ def test_the_command_erases_and_says_what_may_still_know_them(tmp_path: Path, ml
 
 
 def test_files_of_parts_are_named_once_and_never_lost_to_an_artifact(local: Store) -> None:
-    from mlops_nb.artifact import fetch, keep
+    from mlops_nb.store import fetch, keep
 
     for number in 1, 2:
         commit(local, 'rows', small(number), batch=f'{number}')
@@ -709,7 +720,7 @@ def test_an_erasure_that_somebody_holds_up_is_finished_by_doing_it_again(
 ) -> None:
     commit(local, 'people', people('zebedee', 'eve'), batch='a', contract=PEOPLE)
     other = open_store(local.settings)
-    monkeypatch.setattr('mlops_nb.store.WAIT', 1)  # instead of 30 seconds
+    monkeypatch.setattr('mlops_nb.store.store.WAIT', 1)  # instead of 30 seconds
     eraser = open_store(local.settings)
     with other.read() as reader:
         reader.execute(sa.select(file)).all()  # a reader that stays at the state of before

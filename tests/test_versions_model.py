@@ -12,15 +12,23 @@ from databases import new_project
 from hypothesis import HealthCheck, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from mlops_nb.audit import verify
-from mlops_nb.branch import create_branch, drop_branch, merge
-from mlops_nb.compaction import compact
 from mlops_nb.core import ConflictError
-from mlops_nb.data import commit, find, read, tag, versions
-from mlops_nb.diff import diff
-from mlops_nb.erase import erase
-from mlops_nb.store import check, collect, open_store
-from mlops_nb.upsert import upsert
+from mlops_nb.data import (
+    commit,
+    compact,
+    create_branch,
+    diff,
+    drop_branch,
+    erase,
+    find,
+    merge,
+    read,
+    tag,
+    upsert,
+    versions,
+)
+from mlops_nb.store import open_store, verify
+from mlops_nb.store.check import check, collect
 
 Rows = dict[int, int]  # x by n, which is the key
 BATCHES, NAMES = st.sampled_from('abc'), st.sampled_from(['main', 'fix', 'trial'])

@@ -10,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 INSIDE = (
     'mlops_nb/py.typed',
+    'mlops_nb/core/moved.txt',
     'mlops_nb/templates/',
     'mlops_nb/migrations/',
     'mlops_nb/shipped/settings.ini',
@@ -33,17 +34,17 @@ PROGRAM = """
 import sys, time
 started = time.perf_counter()
 import mlops_nb
-from mlops_nb.core import shipped
+from mlops_nb.core.settings import shipped
 assert 'site-packages' in mlops_nb.__file__, mlops_nb.__file__
 for name in 'settings.ini', 'flows', 'examples/flights':
     assert shipped(name).exists(), name
 import importlib, pkgutil
-for module in pkgutil.iter_modules(mlops_nb.__path__):
+for module in pkgutil.walk_packages(mlops_nb.__path__, 'mlops_nb.'):
     # each of these is imported by a program of others, the last two by one that is not installed here
-    if not module.name.startswith('_') and module.name not in ('papermill_engine', 'pytest_plugin', 'ui'):
-        importlib.import_module(f'mlops_nb.{module.name}')
+    if module.name.split('.')[1] not in ('plugins', 'jupyter', 'migrations', '_modidx'):
+        importlib.import_module(module.name)
 import papermill
-from mlops_nb import papermill_engine
+from mlops_nb.plugins import papermill_engine
 print('imported', mlops_nb.__version__)
 """
 

@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection, and in the transaction, that `mlops_nb.store` hands over."""
+"""Runs the migrations on the connection, and in the transaction, that `mlops_nb.store.store` hands over."""
 
 from alembic import context
 

@@ -1,4 +1,4 @@
-// A tile in the launcher and a tab with the pages of mlops_nb.ui. JupyterLab loads this file as it is: no build.
+// A tile in the launcher and a tab with the pages of mlops_nb.jupyter.server. JupyterLab loads this file as it is: no build.
 (() => {
   const COMMAND = 'mlops-nb:open';
   const ICON =
