@@ -20,12 +20,10 @@ from ..tables.periods import event_times
 from ..tables.types import TYPES
 
 # %% auto #0
-__all__ = ['ROLES', 'COMPARED', 'PERSONAL', 'ID_NAME', 'FEW', 'TIME_TEXT', 'Guess', 'snake', 'personal_reason', 'whole_role',
-           'text_role', 'looks_like_time', 'role_of', 'guess_column', 'guess', 'shown_values', 'drafted_type',
-           'drafted_column', 'key_of', 'as_drafted', 'draft']
+__all__ = ['COMPARED', 'Guess', 'snake', 'text_role', 'looks_like_time', 'guess_column', 'guess', 'as_drafted', 'draft']
 
 # %% ../../nbs/lib/contracts/030_guess.ipynb #6fb5bb74
-ROLES: Final[Mapping[str, str]] = {
+_ROLES: Final[Mapping[str, str]] = {
     'number': 'a quantity',
     'category': 'one of a few values',
     'time': 'a point in time',
@@ -51,7 +49,7 @@ class Guess:
         return f'{self.column}: {self.role} ({self.why}{"; personal: " * bool(self.personal)}{self.personal})'
 
 # %% ../../nbs/lib/contracts/030_guess.ipynb #e3f1180e
-PERSONAL: Final[Mapping[str, str]] = {
+_PERSONAL: Final[Mapping[str, str]] = {
     r'e_?mail': 'an e-mail address',
     r'phone|mobile|telefon|fax': 'a telephone number',
     r'(first|last|sur|full|family|given|maiden|customer|patient)_?name|vorname|nachname': 'a name',
@@ -69,12 +67,12 @@ def snake(name: str) -> str:
     return re.sub(r'\W+', '_', re.sub(r'(?<=[a-z0-9])(?=[A-Z])', '_', name)).lower()
 
 
-def personal_reason(
+def _personal_reason(
     name: str,
     values: pa.ChunkedArray,
 ) -> str:  # '' for none
     "Why a column seems to say something about a person."
-    found = next((why for pattern, why in PERSONAL.items() if re.search(pattern, snake(name))), '')
+    found = next((why for pattern, why in _PERSONAL.items() if re.search(pattern, snake(name))), '')
     if not found and pa.types.is_string(values.type):
         some = values.drop_null().slice(0, 200)
         mails = pc.sum(pc.match_substring_regex(some, r'^[^@\s]+@[^@\s]+\.[a-z]{2,}$')).as_py() or 0
@@ -82,16 +80,16 @@ def personal_reason(
     return found
 
 # %% ../../nbs/lib/contracts/030_guess.ipynb #3db60f43
-ID_NAME: Final = r'(^|_)(id|uuid|guid|key|nr|no|num|number|index|rowid|code)$|^unnamed|^column_\d+$'
-FEW = 20  # rows below which nothing is called an identifier
+_ID_NAME: Final = r'(^|_)(id|uuid|guid|key|nr|no|num|number|index|rowid|code)$|^unnamed|^column_\d+$'
+_FEW = 20  # rows below which nothing is called an identifier
 
 
-def whole_role(name: str, values: pa.ChunkedArray, distinct: int) -> tuple[str, str]:
+def _whole_role(name: str, values: pa.ChunkedArray, distinct: int) -> tuple[str, str]:
     "What a column of whole numbers seems to be."
     rows = len(values) - values.null_count
     ends = pc.min_max(values).as_py()
-    if rows >= FEW and distinct == rows:
-        if re.search(ID_NAME, snake(name)):
+    if rows >= _FEW and distinct == rows:
+        if re.search(_ID_NAME, snake(name)):
             return 'identifier', 'its name, and a different number in each row'
         if ends['max'] - ends['min'] + 1 == rows:
             return 'identifier', 'numbers without a gap, each once'
@@ -101,7 +99,7 @@ def whole_role(name: str, values: pa.ChunkedArray, distinct: int) -> tuple[str, 
 def text_role(values: pa.ChunkedArray, distinct: int) -> tuple[str, str]:
     "What a column of texts seems to be."
     rows = len(values) - values.null_count
-    if rows < FEW or distinct <= max(FEW, rows / 2):
+    if rows < _FEW or distinct <= max(_FEW, rows / 2):
         return 'category', f'{distinct:,} different values'
     words = pc.mean(pc.count_substring(values.drop_null().slice(0, 1000), ' ')).as_py() + 1
     share = 'a different' if distinct == rows else f'{distinct:,} different'
@@ -110,16 +108,16 @@ def text_role(values: pa.ChunkedArray, distinct: int) -> tuple[str, str]:
     return 'identifier', f'{share} text{"s" * (distinct != rows)} in {rows:,} rows'
 
 # %% ../../nbs/lib/contracts/030_guess.ipynb #c7686b71
-TIME_TEXT: Final = r'^\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T]\d{1,2}:\d\d.*)?$'
+_TIME_TEXT: Final = r'^\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T]\d{1,2}:\d\d.*)?$'
 
 
 def looks_like_time(values: pa.ChunkedArray) -> bool:
     "Whether texts seem to be dates or times."
     some = values.drop_null().slice(0, 100)
-    return bool(len(some)) and bool(pc.all(pc.match_substring_regex(some, TIME_TEXT)).as_py())
+    return bool(len(some)) and bool(pc.all(pc.match_substring_regex(some, _TIME_TEXT)).as_py())
 
 
-def role_of(
+def _role_of(
     name: str,
     values: pa.ChunkedArray,  # no dictionary
 ) -> tuple[str, str]:  # role and reason
@@ -135,7 +133,7 @@ def role_of(
     if pa.types.is_temporal(kind):
         return 'time', f'values of type {kind}'
     if pa.types.is_integer(kind):
-        return whole_role(name, values, distinct)
+        return _whole_role(name, values, distinct)
     if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return 'number', f'{distinct:,} different numbers'
     if pa.types.is_boolean(kind):
@@ -151,7 +149,7 @@ def guess_column(
 ) -> Guess:
     "What a column seems to be, and why."
     values = plain(values)
-    return Guess(name, *role_of(name, values), personal_reason(name, values))
+    return Guess(name, *_role_of(name, values), _personal_reason(name, values))
 
 
 def guess(table: pa.Table) -> tuple[Guess, ...]:
@@ -159,7 +157,7 @@ def guess(table: pa.Table) -> tuple[Guess, ...]:
     return tuple(guess_column(name, table[name]) for name in table.column_names)
 
 # %% ../../nbs/lib/contracts/030_guess.ipynb #1b1b82e8
-def shown_values(guess: Guess, values: pa.ChunkedArray) -> str:  # '' where they are many or personal
+def _shown_values(guess: Guess, values: pa.ChunkedArray) -> str:  # '' where they are many or personal
     "The values of a category, the most frequent first."
     if guess.role != 'category' or guess.personal:
         return ''
@@ -167,7 +165,7 @@ def shown_values(guess: Guess, values: pa.ChunkedArray) -> str:  # '' where they
     return f': {", ".join(value[:30] for _, value in counts)}' if len(counts) <= 12 else ''
 
 # %% ../../nbs/lib/contracts/030_guess.ipynb #043836af
-def drafted_type(kind: pa.DataType, role: str) -> str:  # one of TYPES; '': none fits
+def _drafted_type(kind: pa.DataType, role: str) -> str:  # one of TYPES; '': none fits
     "The type that a contract gives a column."
     if role == 'time' and not pa.types.is_time(kind):
         return 'timestamp'
@@ -178,12 +176,12 @@ def drafted_type(kind: pa.DataType, role: str) -> str:  # one of TYPES; '': none
     return 'string' if pa.types.is_string(kind) or pa.types.is_null(kind) else ''
 
 
-def drafted_column(guess: Guess, values: pa.ChunkedArray, *, needed: bool) -> Column | None:
+def _drafted_column(guess: Guess, values: pa.ChunkedArray, *, needed: bool) -> Column | None:
     "A column of the contract; None where no type fits."
-    kind = drafted_type(plain(values).type, guess.role)
+    kind = _drafted_type(plain(values).type, guess.role)
     if not kind:
         return None
-    description = f'{guess.role}: {guess.why}{shown_values(guess, values)}'
+    description = f'{guess.role}: {guess.why}{_shown_values(guess, values)}'
     description += f'; guessed to be personal: {guess.personal}' if guess.personal else ''
     return Column(
         name=guess.column,
@@ -194,10 +192,10 @@ def drafted_column(guess: Guess, values: pa.ChunkedArray, *, needed: bool) -> Co
     )
 
 # %% ../../nbs/lib/contracts/030_guess.ipynb #3630d705
-def key_of(table: pa.Table, guesses: tuple[Guess, ...]) -> str:  # '' for none
+def _key_of(table: pa.Table, guesses: tuple[Guess, ...]) -> str:  # '' for none
     "The identifier that names each row."
     for one in guesses:
-        named = one.role == 'identifier' and re.search(ID_NAME, snake(one.column))
+        named = one.role == 'identifier' and re.search(_ID_NAME, snake(one.column))
         if named and pc.count_distinct(table[one.column]).as_py() == len(table):
             return one.column
     return ''
@@ -223,8 +221,8 @@ def draft(
 ) -> Contract:  # raises UsageError
     "A contract, drafted from a table: whatever a later batch may lack, may be missing."
     guesses = tuple(as_drafted(one, table, time=time) for one in guess(table))
-    key = key_of(table, guesses)
-    columns = [drafted_column(one, table[one.column], needed=one.column in (time, key)) for one in guesses]
+    key = _key_of(table, guesses)
+    columns = [_drafted_column(one, table[one.column], needed=one.column in (time, key)) for one in guesses]
     kept = tuple(column for column in columns if column)
     if not kept:
         raise UsageError(f'found no column in {dataset} of a type that a contract knows: {", ".join(TYPES)}')

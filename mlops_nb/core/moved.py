@@ -17,7 +17,7 @@ from types import MappingProxyType, ModuleType
 from typing import Any
 
 # %% auto #0
-__all__ = ['moved', 'look_up', 'find_moved', 'Moved', 'Finder', 'old_imports']
+__all__ = ['moved', 'find_moved', 'Moved', 'Finder']
 
 # %% ../../nbs/lib/core/006_moved.ipynb #7097c8fb
 @cache
@@ -27,7 +27,7 @@ def moved() -> Mapping[str, tuple[str, ...]]:  # 'registry': ('models.aliases',)
     return MappingProxyType({old: tuple(new) for old, *new in map(str.split, lines)})
 
 # %% ../../nbs/lib/core/006_moved.ipynb #4b96a225
-def look_up(old: str, name: str) -> Any:  # raises LookupError
+def _look_up(old: str, name: str) -> Any:  # raises LookupError
     "A name of a module of the flat layout, and a warning that names its new place."
     for new in moved().get(old, ()):
         module = import_module(f'mlops_nb.{new}')
@@ -47,7 +47,7 @@ def find_moved(
 
     if not name.startswith('_'):
         try:
-            return look_up(package.removeprefix('mlops_nb.'), name)
+            return _look_up(package.removeprefix('mlops_nb.'), name)
         except LookupError:
             known = dir(sys.modules[package])
             raise AttributeError(
@@ -72,7 +72,7 @@ class Moved(ModuleType):
         if name.startswith('__'):
             raise AttributeError(name)
         try:
-            return look_up(old, name)
+            return _look_up(old, name)
         except LookupError:
             raise AttributeError(f'module {self.__name__!r} has no attribute {name!r}') from None
 
@@ -93,7 +93,7 @@ class Finder:
         "Nothing runs: names are looked up when they are asked for."
 
 # %% ../../nbs/lib/core/006_moved.ipynb #77d88636
-def old_imports(
+def _old_imports(
     text: str,  # Python
 ) -> Iterator[tuple[int, str, str]]:  # line, the old module, where its names are now
     "The imports of a text that name a module of the flat layout."

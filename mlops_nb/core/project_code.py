@@ -16,10 +16,10 @@ from typing import Any
 from .errors import UsageError
 
 # %% auto #0
-__all__ = ['CODE', 'LEFT_OUT', 'MOST', 'own_packages', 'find_own', 'OwnTypes', 'code_paths', 'project_code', 'write_code']
+__all__ = ['CODE', 'find_own', 'OwnTypes', 'project_code', 'write_code']
 
 # %% ../../nbs/lib/core/060_project_code.ipynb #18866808
-def own_packages(
+def _own_packages(
     root: Path,  # a project's folder
 ) -> frozenset[str]:
     "The names of the packages at the top of a project."
@@ -32,7 +32,7 @@ def find_own(
 ) -> Any:  # the class or function; None: it is not defined in a package of the project
     "What a name means, if the project's own code defines it."
     module, _, attribute = name.rpartition('.')
-    if not module or module.partition('.')[0] not in own_packages(root):
+    if not module or module.partition('.')[0] not in _own_packages(root):
         return None
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
@@ -42,7 +42,7 @@ def find_own(
         return None
     home = str(getattr(found, '__module__', None)).partition('.')[0]
     place = getattr(sys.modules.get(home), '__file__', None) or ''
-    return found if home in own_packages(root) and Path(place).is_relative_to(root) else None
+    return found if home in _own_packages(root) and Path(place).is_relative_to(root) else None
 
 # %% ../../nbs/lib/core/060_project_code.ipynb #3a94a9df
 @dataclass(frozen=True)
@@ -57,18 +57,18 @@ class OwnTypes:
 
 # %% ../../nbs/lib/core/060_project_code.ipynb #91968fa7
 CODE = '.py', '.ipynb', '.ini', '.toml'
-LEFT_OUT = frozenset({'node_modules', 'build', 'dist', '__pycache__'})
-MOST = 20_000_000  # bytes of code that are kept with a model
+_LEFT_OUT = frozenset({'node_modules', 'build', 'dist', '__pycache__'})
+_MOST = 20_000_000  # bytes of code that are kept with a model
 
 
-def code_paths(root: Path) -> Iterator[Path]:
+def _code_paths(root: Path) -> Iterator[Path]:
     "The files of a project's code."
     for folder, folders, names in os.walk(root):
         here = Path(folder)
         folders[:] = sorted(
             name
             for name in folders
-            if name[0] != '.' and name not in LEFT_OUT and not (here / name / 'pyvenv.cfg').exists()
+            if name[0] != '.' and name not in _LEFT_OUT and not (here / name / 'pyvenv.cfg').exists()
         )
         yield from (here / name for name in sorted(names) if name.endswith(CODE))
 
@@ -78,11 +78,11 @@ def project_code(
 ) -> dict[str, str]:  # path in the project: text; raises UsageError
     "The code of a project."
     found, size = {}, 0
-    for path in code_paths(root):
+    for path in _code_paths(root):
         size += path.stat().st_size
-        if size > MOST:
+        if size > _MOST:
             raise UsageError(
-                f'found more than {MOST // 10**6} MB of code in {root.name}, at {path.relative_to(root)}; '
+                f'found more than {_MOST // 10**6} MB of code in {root.name}, at {path.relative_to(root)}; '
                 'expected what a run needs. Clear outputs of large notebooks, or move what is no code'
             )
         found[path.relative_to(root).as_posix()] = path.read_text(encoding='utf-8', errors='replace')

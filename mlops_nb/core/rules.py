@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 # %% auto #0
-__all__ = ['METRICS', 'PARITY', 'OVER_GROUPS', 'Kind', 'Sign', 'UNITS', 'UNSIGNED', 'NUMBER', 'FORMS', 'SLICE', 'BEHAVIOUR',
-           'NOTE', 'measures', 'measure_parts', 'Quantity', 'Rule', 'MisreadError', 'parse_rule']
+__all__ = ['METRICS', 'PARITY', 'OVER_GROUPS', 'Kind', 'Sign', 'NUMBER', 'SLICE', 'measures', 'measure_parts', 'Quantity', 'Rule',
+           'MisreadError', 'parse_rule']
 
 # %% ../../nbs/lib/core/030_rules.ipynb #4a3df62a
 METRICS: Final[Mapping[str, int]] = {
@@ -72,7 +72,7 @@ class Quantity:
 
 # %% ../../nbs/lib/core/030_rules.ipynb #3f601212
 Sign = Literal['>=', '<=', '>', '<']
-UNITS: Final = {
+_UNITS: Final = {
     '': 1, 'B': 1, 'kB': 10**3, 'KB': 10**3, 'MB': 10**6, 'GB': 10**9,
     'KiB': 2**10, 'MiB': 2**20, 'GiB': 2**30,
 }  # fmt: skip
@@ -109,9 +109,9 @@ class Rule:
             return f'{self.quantity} {self.sign} champion{margin}{note}'
         if kind == 'size':
             number = next(
-                f'{self.number / UNITS[u]:g} {u}'
+                f'{self.number / _UNITS[u]:g} {u}'
                 for u in ('GB', 'MB', 'kB', 'B')
-                if not self.number % UNITS[u]
+                if not self.number % _UNITS[u]
             )
         return f'{self.quantity} {self.sign} {number}{note}'
 
@@ -130,9 +130,9 @@ class MisreadError(ValueError):
         self.word, self.allowed, self.names = word, tuple(allowed), (*allowed, *names)
 
 # %% ../../nbs/lib/core/030_rules.ipynb #4aee9300
-UNSIGNED: Final = r'(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?'
-NUMBER: Final = rf'[-+]?{UNSIGNED}'
-FORMS: Final = (
+_UNSIGNED: Final = r'(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?'
+NUMBER: Final = rf'[-+]?{_UNSIGNED}'
+_FORMS: Final = (
     'METRIC >= NUMBER', 'METRIC >= champion - NUMBER', 'overfit(METRIC) <= NUMBER',
     'worst slice by COLUMN of METRIC >= NUMBER', 'MEASURE(COLUMN) <= NUMBER', 'size <= 50 MB',
     'invariant to COLUMN', 'rises with COLUMN', 'falls with COLUMN',
@@ -190,7 +190,7 @@ def _quantity(text: str) -> Quantity:
     if text == 'size':
         return Quantity('size')
     if not re.fullmatch(r'[A-Za-z_][\w.]*(\s+[A-Za-z_][\w.]*)*', text) or text.startswith('worst '):
-        raise MisreadError(text, 'before the sign', FORMS)
+        raise MisreadError(text, 'before the sign', _FORMS)
     name = '_'.join(text.split())
     if name in ('pinball', 'coverage'):
         raise MisreadError(text, 'before the sign', ['pinball(0.9)', 'coverage(LOW, HIGH)'])
@@ -200,28 +200,28 @@ def _quantity(text: str) -> Quantity:
 def _comparison(left: str, sign: str, *, right: str, confidence: float | None) -> Rule:
     "QUANTITY >= BOUND."
     quantity = _quantity(left)
-    if found := re.fullmatch(rf'champion(?:\s*([-+])\s*({UNSIGNED}))?', right):
+    if found := re.fullmatch(rf'champion(?:\s*([-+])\s*({_UNSIGNED}))?', right):
         if quantity.kind not in ('metric', 'groups'):
             raise MisreadError('champion', f'as the bound of {quantity.kind}', ['NUMBER'])
         margin = float(f'{found[1]}{found[2]}') if found[1] else 0.0
         return Rule(quantity, sign, margin, True, confidence)  # type: ignore[arg-type]
     number = re.fullmatch(rf'({NUMBER})\s*([A-Za-z%]*)', right)
-    units = UNITS if quantity.kind == 'size' else ('', '%')
+    units = _UNITS if quantity.kind == 'size' else ('', '%')
     if not number:
         raise MisreadError(
             right, 'as the bound', ['NUMBER', 'champion', 'champion - NUMBER', 'champion + NUMBER']
         )
     if number[2] not in units:
         raise MisreadError(number[2], 'behind the number', [unit for unit in units if unit])
-    factor = UNITS[number[2]] if quantity.kind == 'size' else 0.01 if number[2] else 1
+    factor = _UNITS[number[2]] if quantity.kind == 'size' else 0.01 if number[2] else 1
     return Rule(quantity, sign, float(number[1]) * factor, False, confidence)  # type: ignore[arg-type]
 
 # %% ../../nbs/lib/core/030_rules.ipynb #73cf3da6
-BEHAVIOUR: Final = (
+_BEHAVIOUR: Final = (
     rf'(?P<kind>invariant) to (?P<columns>.+?)(?: within (?P<number>{NUMBER}))?|'
     rf'(?P<way>rises|falls) with (?P<column>.+?)(?: in (?P<share>{NUMBER})\s*% of rows)?'
 )
-NOTE: Final = rf'(?P<sentence>.*?)\s*\(\s*(?:(?P<value>value only)|(?P<level>{NUMBER})\s*% interval)\s*\)'
+_NOTE: Final = rf'(?P<sentence>.*?)\s*\(\s*(?:(?P<value>value only)|(?P<level>{NUMBER})\s*% interval)\s*\)'
 
 
 def _behaviour(found: re.Match[str], confidence: float | None) -> Rule:
@@ -250,15 +250,15 @@ def parse_rule(
     "The rule that a sentence says."
     text, confidence = ' '.join(sentence.split()), 0.95
     decided: float | None = confidence
-    if note := re.fullmatch(NOTE, text):
+    if note := re.fullmatch(_NOTE, text):
         text, decided = note['sentence'], float(note['level']) / 100 if note['level'] else None
         if decided is not None and not 0.5 <= decided < 1:
             raise MisreadError(note['level'], 'in (NUMBER % interval)', ['a number from 50 to 99.9'])
-    if found := re.fullmatch(BEHAVIOUR, text):
+    if found := re.fullmatch(_BEHAVIOUR, text):
         return _behaviour(found, decided)
     parts = re.fullmatch(r'(.+?)\s*(>=|<=|=>|=<|==|=|>|<)\s*(.+)', text)
     if not parts:
-        raise MisreadError(text, 'as a gate', FORMS)
+        raise MisreadError(text, 'as a gate', _FORMS)
     if parts[2] not in ('>=', '<=', '>', '<'):
         raise MisreadError(parts[2], 'as the sign', ['>=', '<=', '>', '<'])
     return _comparison(parts[1], parts[2], right=parts[3], confidence=decided)

@@ -16,9 +16,8 @@ from .hashing import canonical_json, sha256
 from .rules import MisreadError, Rule, parse_rule
 
 # %% auto #0
-__all__ = ['MODEL_KEYS', 'RULES', 'STEPS', 'DRIFT_KEYS', 'shipped', 'find_root', 'Entry', 'read_entries', 'check_names',
-           'override', 'ModelSettings', 'read_model', 'login_name', 'Alarms', 'read_alarms', 'Settings', 'read_rule',
-           'load_settings', 'allowed']
+__all__ = ['STEPS', 'shipped', 'find_root', 'Entry', 'ModelSettings', 'login_name', 'Alarms', 'read_alarms', 'Settings',
+           'read_rule', 'load_settings', 'allowed']
 
 # %% ../../nbs/lib/core/050_settings.ipynb #7c311e1d
 def shipped(
@@ -92,7 +91,7 @@ class Entry:
         return tuple(name.strip() for name in self.value.split(',') if name.strip())
 
 # %% ../../nbs/lib/core/050_settings.ipynb #3e66d597
-def read_entries(
+def _read_entries(
     path: Path,  # a settings.ini, UTF-8
 ) -> dict[str, dict[str, Entry]]:  # section, key: entry; raises SettingsError
     "The entries of one settings file."
@@ -113,21 +112,21 @@ def read_entries(
     }
 
 # %% ../../nbs/lib/core/050_settings.ipynb #5ec138bc
-MODEL_KEYS = (
+_MODEL_KEYS = (
     'dataset', 'label', 'score_column', 'event_time', 'key', 'window', 'reference', 'gates', 'approval',
     'trusted',
 )  # fmt: skip
-RULES = 'gates', 'approval', 'trusted'  # what the environment must not change
+_RULES = 'gates', 'approval', 'trusted'  # what the environment must not change
 STEPS = 'ingest', 'features', 'train', 'validate', 'score', 'drift', 'performance'
-DRIFT_KEYS = 'minimum_rows', 'direction', 'missing'  # of a column or segment
+_DRIFT_KEYS = 'minimum_rows', 'direction', 'missing'  # of a column or segment
 
 
 def _is_notebook(entry: Entry) -> bool:
-    free = entry.key not in MODEL_KEYS and re.fullmatch(r'[a-z]\w*', entry.key)
+    free = entry.key not in _MODEL_KEYS and re.fullmatch(r'[a-z]\w*', entry.key)
     return bool(free) and entry.value.endswith('.ipynb')
 
 # %% ../../nbs/lib/core/050_settings.ipynb #819d7f3b
-def check_names(
+def _check_names(
     entries: Mapping[str, Mapping[str, Entry]],  # a project's file
     defaults: Mapping[str, Mapping[str, Entry]],  # the shipped one
     *,
@@ -142,7 +141,7 @@ def check_names(
                 f'{origin}: [{section}] is not a section of the settings; '
                 + choices(section, [*defaults, 'drift COLUMN', 'model NAME'])
             )
-        names = (*MODEL_KEYS, *STEPS) if model else DRIFT_KEYS if part else tuple(defaults[section])
+        names = (*_MODEL_KEYS, *STEPS) if model else _DRIFT_KEYS if part else tuple(defaults[section])
         for entry in keys.values():
             if section == 'gates' or (model and _is_notebook(entry)):
                 continue
@@ -158,7 +157,7 @@ def _variable(section: str, key: str) -> str:
     return re.sub(r'\W', '_', f'MLOPS_NB_{section}_{key}').upper()
 
 
-def override(
+def _override(
     entries: dict[str, dict[str, Entry]],  # all settings; changed in place
     environment: Mapping[str, str],  # os.environ
 ) -> None:  # raises SettingsError
@@ -166,8 +165,8 @@ def override(
     known = {
         _variable(section, key): (section, key)
         for section in entries
-        for key in (MODEL_KEYS if section.startswith('model ') else entries[section])
-        if key not in RULES and section not in ('roles', 'gates')
+        for key in (_MODEL_KEYS if section.startswith('model ') else entries[section])
+        if key not in _RULES and section not in ('roles', 'gates')
     }
     for name in sorted(environment):
         if name in known:
@@ -224,7 +223,7 @@ def _notebooks(section: Mapping[str, Entry], root: Path) -> dict[str, Path]:
     return found
 
 # %% ../../nbs/lib/core/050_settings.ipynb #f65c3931
-def read_model(
+def _read_model(
     name: str,  # 'late'
     section: Mapping[str, Entry],  # the entries of [model late]
     *,
@@ -238,7 +237,7 @@ def read_model(
             f'{root / "settings.ini"}: [model {name}] says no {" and no ".join(missing)}; '
             'expected dataset = NAME and label = COLUMN'
         )
-    text = {key: section[key].value for key in MODEL_KEYS if key in section}
+    text = {key: section[key].value for key in _MODEL_KEYS if key in section}
     window = section['window'].count() if 'window' in section else 6
     reference = section['reference'].count() if 'reference' in section else window
     if reference > window:
@@ -381,20 +380,20 @@ def load_settings(
 ) -> Settings:  # raises SettingsError
     "The settings of the project."
     root = find_root(start)
-    entries, own = read_entries(shipped('settings.ini')), read_entries(root / 'settings.ini')
-    check_names(own, entries, origin=str(root / 'settings.ini'))
+    entries, own = _read_entries(shipped('settings.ini')), _read_entries(root / 'settings.ini')
+    _check_names(own, entries, origin=str(root / 'settings.ini'))
     for section, keys in own.items():
         entries.setdefault(section, {}).update(keys)
-    override(entries, os.environ)
+    _override(entries, os.environ)
     roles, gates = _rules(entries)
     models = {
-        name: read_model(name, keys, root=root, gates=gates)
+        name: _read_model(name, keys, root=root, gates=gates)
         for section, keys in entries.items()
         if (name := section.removeprefix('model ')) != section
     }
     notebook = entries['notebook']
     engine = notebook['engine'].choice('in-process', 'kernel')
-    of_models = {name: {key: getattr(model, key) for key in RULES} for name, model in models.items()}
+    of_models = {name: {key: getattr(model, key) for key in _RULES} for name, model in models.items()}
     rules = {'roles': roles, 'gates': gates, 'models': of_models}
     return Settings(
         root,

@@ -25,7 +25,7 @@ from ..store.schema import dataset_part, file, quarantine
 from ..store.store import Store, name_file
 
 # %% auto #0
-__all__ = ['TARGET', 'all_parts', 'unname', 'Compaction', 'compact']
+__all__ = ['all_parts', 'unname', 'Compaction', 'compact']
 
 # %% ../../nbs/lib/data/090_compaction.ipynb #49855008
 def all_parts(connection: sa.Connection, dataset: str) -> list[Part]:
@@ -110,7 +110,7 @@ class Compaction:
         return f'{told}; {self.freed} files are free for collection'
 
 
-TARGET: Final = 1_000_000  # rows of a file
+_TARGET: Final = 1_000_000  # rows of a file
 
 
 def _move(store: Store, dataset: str, parts: Sequence[Part], made: str) -> list[str] | None:
@@ -139,7 +139,7 @@ def compact(
     store: Store,
     dataset: str,
     *,
-    target: int = TARGET,  # rows of a file; parts of half as many are left alone
+    target: int = _TARGET,  # rows of a file; parts of half as many are left alone
 ) -> Compaction:  # raises NotFoundError, CorruptError, StoreError
     "Put the small parts of all versions of a dataset together."
     with store.read() as connection:

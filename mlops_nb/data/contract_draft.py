@@ -20,13 +20,13 @@ from ..profiles.companions import fix_pairs
 from ..store.store import Store
 
 # %% auto #0
-__all__ = ['FEW', 'type_named', 'draft_contract', 'draft_pairs']
+__all__ = ['draft_contract', 'draft_pairs']
 
 # %% ../../nbs/lib/data/140_contract_draft.ipynb #c9ea80e3
-FEW: Final = 12  # different values, at most, that are taken for all there are
+_FEW: Final = 12  # different values, at most, that are taken for all there are
 
 
-def type_named(
+def _type_named(
     kind: str,  # an Arrow type, as text
 ) -> str:  # one of `kinds.TYPES`; '' for what no contract can describe
     "The contract's type for a column of a version."
@@ -42,7 +42,7 @@ def _drafted(name: str, type: str, seen: ColumnProfile, missing: int) -> Column:
     "A column as its profile shows it."
     rules: dict[str, Any] = {'missing': missing > 0}
     values = seen.frequent if type == 'string' and not seen.offset else {}
-    if 0 < len(values) <= FEW and all(count >= 10 for count in values.values()):
+    if 0 < len(values) <= _FEW and all(count >= 10 for count in values.values()):
         rules['allowed'] = tuple(sorted(values))
     if type in ('int', 'float') and seen.kind == 'number' and math.isfinite(seen.minimum):
         whole = int if type == 'int' else float
@@ -71,16 +71,16 @@ def draft_contract(
     "A contract to correct, from the profiles of a version's batches."
     version = find(store, spec)
     seen, columns = _profile_of(store, version, batches or version.batches), []
-    if odd := [name for name, kind in version.columns.items() if not type_named(kind)]:
+    if odd := [name for name, kind in version.columns.items() if not _type_named(kind)]:
         raise ContractError(
             f'found column {odd[0]!r} of type {version.columns[odd[0]]}; expected another type'
         )
     for name, kind in version.columns.items():
         if name in seen.columns:
             column = seen.columns[name]
-            columns.append(_drafted(name, type_named(kind), column, column.missing))
+            columns.append(_drafted(name, _type_named(kind), column, column.missing))
         else:
-            columns.append(Column(name=name, type=type_named(kind), missing=True))
+            columns.append(Column(name=name, type=_type_named(kind), missing=True))
     return _kept(Contract(version.dataset, tuple(columns)), contract_of(store, version))
 
 

@@ -28,11 +28,10 @@ if TYPE_CHECKING:
     from mlops_nb.store.store import Store
 
 # %% auto #0
-__all__ = ['PARTS', 'in_type', 'conform', 'deal', 'Arrival', 'fingerprint', 'read', 'brought', 'same', 'follows', 'together',
-           'wanted', 'commit']
+__all__ = ['deal', 'Arrival', 'fingerprint', 'read', 'brought', 'same', 'follows', 'together', 'wanted', 'commit']
 
 # %% ../../nbs/lib/data/110_deliveries.ipynb #2042aca3
-def in_type(table: pa.Table, name: str, declared: str) -> pa.ChunkedArray:  # raises UsageError
+def _in_type(table: pa.Table, name: str, declared: str) -> pa.ChunkedArray:  # raises UsageError
     "A column in its declared type where that loses nothing; otherwise as it is."
     values, wanted = plain(table[name]), TYPES[declared]
     if values.null_count == len(values):
@@ -44,22 +43,22 @@ def in_type(table: pa.Table, name: str, declared: str) -> pa.ChunkedArray:  # ra
     return values.cast(wanted) if loses_nothing else values
 
 
-def conform(
+def _conform(
     table: pa.Table,
     contract: Contract,
 ) -> pa.Table:  # the contract's columns that are there, in its order; raises UsageError
     "Rows in the types that the contract declares, as far as that loses nothing."
     there = [column for column in contract.columns if column.name in table.column_names]
-    return pa.table({column.name: in_type(table, column.name, column.type) for column in there})
+    return pa.table({column.name: _in_type(table, column.name, column.type) for column in there})
 
 # %% ../../nbs/lib/data/110_deliveries.ipynb #8f99644f
-PARTS: Final = 8  # that the first file of a dataset without times is dealt into
+_PARTS: Final = 8  # that the first file of a dataset without times is dealt into
 
 
 def deal(
     table: pa.Table,
     *,
-    parts: int = PARTS,
+    parts: int = _PARTS,
     seed: int = 0,
 ) -> dict[str, pa.Table]:  # 'part-1', 'part-2' …; the rows of each in the order they came
     "Rows dealt at random into parts of equal size."
@@ -98,7 +97,7 @@ def read(
     "The rows of a file in batches, all of them as the contract has them."
     path = Path(path)
     table = read_table(path)
-    rows, time = conform(table, contract), contract.event_time
+    rows, time = _conform(table, contract), contract.event_time
     if time and time in rows.column_names:
         found = cut(rows, event_times(table, time), every=every)
         batches = {name.replace(' ', '-'): enforce(contract, part) for name, part in found.batches.items()}

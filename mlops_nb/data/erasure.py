@@ -46,7 +46,7 @@ from mlops_nb.store.schema import (
 from ..store.store import WAIT, Store, name_file
 
 # %% auto #0
-__all__ = ['LOOKS', 'Rewritten', 'Search', 'look', 'NewProfile', 'finish', 'Erasure', 'erase']
+__all__ = ['LOOKS', 'Rewritten', 'Search', 'look', 'NewProfile', 'Erasure', 'erase']
 
 # %% ../../nbs/lib/data/170_erasure.ipynb #1f42bf49
 @dataclass(frozen=True)
@@ -352,7 +352,7 @@ def _scrub(store: Store) -> None:
 _AGAIN: Final = 'expected nobody to use it for a moment. Run the command again, it finishes what is left'
 
 
-def finish(store: Store) -> int:  # how many erasures were not finished yet
+def _finish(store: Store) -> int:  # how many erasures were not finished yet
     "Remove what erasures decided to remove."
     with store.begin() as connection:
         rows = [row for row in connection.execute(sa.select(erasure)) if row.pending]
@@ -432,7 +432,7 @@ def erase(
     columns, contract = _known(store, dataset)
     search = Search(_wanted(key, columns), contract)
     lost, profiles = _remove_rows(store, dataset, search)
-    finish(store)
+    _finish(store)
     collect(store)
     held = {str(made.number): made.lost for made in search.held}
     left = remaining(store, dataset, _touched(store, dataset, lost, held), search.batches, key)

@@ -20,7 +20,7 @@ from ..store.schema import quarantine
 from ..store.store import Store, name_file
 
 # %% auto #0
-__all__ = ['Wanted', 'NOTHING_STAYS', 'AT_FAULT', 'meant', 'staying', 'Cleared', 'cleared', 'entries_of', 'let_stand', 'doubtful']
+__all__ = ['Wanted', 'meant', 'staying', 'Cleared', 'cleared', 'entries_of', 'let_stand', 'doubtful']
 
 # %% ../../nbs/lib/data/150_erasure_quarantine.ipynb #efc58d30
 Wanted = Sequence[tuple[str, str, list[pa.Scalar]]]  # columns and the values that say whose rows
@@ -76,20 +76,20 @@ class Cleared:
     sizes: Mapping[str, tuple[str, int]]  # kind and bytes of its files, by their SHA-256
 
 
-NOTHING_STAYS: Final = 'all its rows were erased'
-AT_FAULT: Final = 'the rows at fault were erased; those that stay keep the contract that the batch broke'
+_NOTHING_STAYS: Final = 'all its rows were erased'
+_AT_FAULT: Final = 'the rows at fault were erased; those that stay keep the contract that the batch broke'
 
 
 def _error(entry: Held, table: pa.Table) -> str:
     "Why what stays of a batch is here; what was said before may quote rows."
     if not len(table):
-        return NOTHING_STAYS
+        return _NOTHING_STAYS
     contract = entry.rules()
     wrong = violations(contract, table, at=entry.created_at) if contract is not None else ()
     if wrong:
         return '\n'.join(['what stays of the batch breaks the contract:', *(f'  · {one}' for one in wrong)])
     blamed = entry.why()['reason'].to_list()
-    return entry.error if blamed == [entry.error] else AT_FAULT  # of columns, and no row
+    return entry.error if blamed == [entry.error] else _AT_FAULT  # of columns, and no row
 
 # %% ../../nbs/lib/data/150_erasure_quarantine.ipynb #f0a4c04f
 def cleared(entry: Held, wanted: Wanted) -> Cleared | None:  # None: no row is theirs for certain

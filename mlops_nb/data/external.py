@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['Seen', 'Snapshot', 'Reference', 'refer', 'find_reference', 'read_reference', 'reference_profile']
+__all__ = ['Seen', 'Snapshot', 'Reference', 'refer', 'read_reference']
 
 # %% ../../nbs/lib/data/130_external.ipynb #5dfd2a7c
 @dataclass
@@ -141,7 +141,7 @@ def refer(
         return _written(store, connection, values)
 
 # %% ../../nbs/lib/data/130_external.ipynb #d244bf62
-def find_reference(
+def _find_reference(
     store: Store,
     spec: str,  # 'weather@2' or 'weather@latest'
 ) -> Reference:  # raises NotFoundError
@@ -163,7 +163,7 @@ def read_reference(
     run: str = '',  # flow and run, which is linked to the reference
 ) -> pa.Table:  # raises NotFoundError, ConflictError
     "The rows of a reference, if they are still those."
-    kept, seen = find_reference(store, spec), Seen()
+    kept, seen = _find_reference(store, spec), Seen()
     snapshot = _snapshot(kept.kind, kept.place, kept.options)
     tables = list(seen.passed(snapshot.read()))
     found = snapshot.identity or seen.identity
@@ -181,6 +181,6 @@ def read_reference(
     return pa.concat_tables(tables, promote_options='permissive')
 
 
-def reference_profile(store: Store, spec: str) -> Profile:  # raises NotFoundError
+def _reference_profile(store: Store, spec: str) -> Profile:  # raises NotFoundError
     "The profile of the rows as they were."
-    return get_profile(store, find_reference(store, spec).profile)
+    return get_profile(store, _find_reference(store, spec).profile)

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
 # %% auto #0
-__all__ = ['PART', 'Kept', 'Query', 'source_of', 'parts_of', 'keep_profile', 'import_rows', 'upsert_rows', 'profile_changes',
-           'batch_of', 'check_files', 'Imported', 'import_files']
+__all__ = ['Kept', 'Query', 'keep_profile', 'import_rows', 'upsert_rows', 'profile_changes', 'batch_of', 'Imported',
+           'import_files']
 
 # %% ../../nbs/lib/data/100_ingest.ipynb #fb3fba7f
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def _blocks(data: Any) -> Iterator[Any]:  # raises UsageError, NotFoundError
     return data.blocks() if isinstance(data, Query) else blocks(data)
 
 
-def source_of(data: Any) -> str:  # '' for rows in memory
+def _source_of(data: Any) -> str:  # '' for rows in memory
     "What rows came from, as lineage names it."
     if isinstance(data, Query):
         return str(data)
@@ -112,14 +112,14 @@ def _as_first(block: pa.Table, first: pa.Schema, start: int) -> pa.Table:  # rai
     return pa.table(columns, schema=first)
 
 # %% ../../nbs/lib/data/100_ingest.ipynb #58530485
-PART: Final = 1 << 27  # bytes of rows in memory that make a part
+_PART: Final = 1 << 27  # bytes of rows in memory that make a part
 
 
-def parts_of(
+def _parts_of(
     data: Any,
     contract: Contract | None,
     *,
-    size: int = PART,  # bytes of rows in memory
+    size: int = _PART,  # bytes of rows in memory
     progress: Callable[[int], None] | None = None,  # is told how many rows are read
 ) -> Iterator[pa.Table]:  # raises UsageError; the contract is not enforced here
     "Rows as tables of bounded size, cut at the same rows however they came."
@@ -250,16 +250,16 @@ def import_rows(
     message: str = '',  # why
     branch: str = MAIN,
     widen: bool = False,  # without a contract: new columns and wider types are meant
-    size: int = PART,  # bytes of rows in memory that make a part
+    size: int = _PART,  # bytes of rows in memory that make a part
     progress: Callable[[int], None] | None = None,
 ) -> Version:  # raises UsageError, NotFoundError, ContractError, StoreError
     "Commit rows of any number as one version of a dataset, and profile them."
     check_name(dataset, 'dataset'), check_name(batch, 'batch')
     contract = contract_in_force(store, dataset, branch=branch, given=contract)
     why: dict[str, Any] = {'run': run, 'message': message, 'branch': branch}
-    source, kept = source_of(data), dict[str, Kept]()
+    source, kept = _source_of(data), dict[str, Kept]()
     with tempfile.TemporaryDirectory(prefix='mlops-nb-import-') as aside:
-        for name, part in _named(parts_of(data, contract, size=size, progress=progress), batch):
+        for name, part in _named(_parts_of(data, contract, size=size, progress=progress), batch):
             with guarded(store, dataset, part, batch=name, contract=contract, **why):
                 rows = check_rows(part, dataset, contract)
             kept[name] = rows if name == batch else _put_aside(rows, Path(aside, f'{name}.parquet'))
@@ -278,7 +278,7 @@ def upsert_rows(
     **about: Any,  # batch, key, contract, message, run, branch, as in `upsert`
 ) -> Version:  # raises UsageError, NotFoundError, ContractError, ConflictError, StoreError
     "Commit rows that replace those with the same key, and profile the batches that changed."
-    source, rows = source_of(data), [*parts_of(data, about.get('contract'))]
+    source, rows = _source_of(data), [*_parts_of(data, about.get('contract'))]
     if not rows:
         raise UsageError(f'found no rows in {source or "the data"}; expected at least one')
     whole = pa.concat_tables(rows, promote_options='permissive')
@@ -308,7 +308,7 @@ def batch_of(path: Path) -> str:
     return re.sub(r'[^\w.+-]+|^\W+', '-', path.name.partition('.')[0]).strip('-_') or 'batch'
 
 
-def check_files(paths: Sequence[Path]) -> dict[str, Path]:  # by their batches; raises UsageError
+def _check_files(paths: Sequence[Path]) -> dict[str, Path]:  # by their batches; raises UsageError
     "Open each file as a table, and name the batches: all that is wrong at once."
     names, faults = [batch_of(path) for path in paths], []
     for path in paths:
@@ -343,7 +343,7 @@ def import_files(
 ) -> Iterator[Imported]:  # raises what `bring` does, and says what is committed and what is not
     "Commit several files, one after the other; again goes on where it stopped."
     done: list[str] = []
-    for batch, path in (files := check_files(paths)).items():
+    for batch, path in (files := _check_files(paths)).items():
         with store.read() as connection:
             before = head(store, connection, dataset, about.get('branch', MAIN))
         try:

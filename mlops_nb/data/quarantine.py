@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['MOST', 'as_came', 'reasons', 'Held', 'hold', 'held', 'held_batches', 'held_back', 'guarded']
+__all__ = ['reasons', 'Held', 'hold', 'held', 'held_batches', 'held_back', 'guarded']
 
 # %% ../../nbs/lib/data/040_quarantine.ipynb #7997bd1c
-def as_came(
+def _as_came(
     data: pa.Table | pd.DataFrame,
 ) -> pa.Table:
     "A batch as a table, whatever is in it."
@@ -164,7 +164,7 @@ def hold(
     key: Sequence[str] | None = None,  # of rows that were to replace others; None: they are a batch
 ) -> Held:  # raises StoreError
     "Keep a batch that is refused; one that is here already is found again."
-    table = as_came(data)
+    table = _as_came(data)
     files = _put(store, table, contract, error)
     values: dict[str, Any] = {'dataset': dataset, 'branch': branch, 'batch': batch, 'status': 'held'}
     values |= {'rows': len(table), 'data': files['quarantine'], 'reasons': files['reasons'], 'error': error}
@@ -191,14 +191,14 @@ def _counted(why: pd.DataFrame) -> Iterator[str]:
         yield f'<tr><td style="text-align:right">{f"{rows:,}" if rows else "all"}</td>{told}</tr>'
 
 # %% ../../nbs/lib/data/040_quarantine.ipynb #319d1a39
-MOST: Final = 12  # rows that are shown
+_MOST: Final = 12  # rows that are shown
 
 
 def _marked(held: Held, table: pa.Table, bad: Mapping[int, set[str]]) -> Iterator[str]:
     "The first rows at fault as rows of HTML."
     contract = held.rules()
     hidden = contract.personal if contract else ()
-    for row in list(bad)[:MOST]:
+    for row in list(bad)[:_MOST]:
         values = table.slice(row, 1).to_pylist()[0]
         cells = []
         for name in table.column_names:

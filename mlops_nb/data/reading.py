@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['Names', 'contract_of', 'opened', 'rows_of', 'read_parts', 'read', 'read_whole', 'Dataset', 'bad_batches', 'load']
+__all__ = ['Names', 'contract_of', 'opened', 'rows_of', 'read_parts', 'read', 'Dataset', 'bad_batches', 'load']
 
 # %% ../../nbs/lib/data/030_reading.ipynb #1bcc1c0d
 def contract_of(
@@ -190,7 +190,7 @@ def read(
         yield part.batch, (rows.filter(expression(wanted)) if wanted else rows).select(names)
 
 # %% ../../nbs/lib/data/030_reading.ipynb #90e0aaad
-def read_whole(
+def _read_whole(
     store: Store,
     version: Version,
     *,
@@ -244,7 +244,7 @@ class Dataset:
 
     def arrow(self, columns: Names = None, batches: Names = None, where: Conditions = ()) -> pa.Table:
         "Its rows as an Arrow table; all columns and batches, or these, or the rows that fit conditions."
-        return read_whole(self.store, self.info, columns=columns, batches=batches, where=where, bad=self.bad)
+        return _read_whole(self.store, self.info, columns=columns, batches=batches, where=where, bad=self.bad)
 
     def pandas(self, columns: Names = None, batches: Names = None, where: Conditions = ()) -> pd.DataFrame:
         "Its rows as a pandas frame; all columns and batches, or these, or the rows that fit conditions."

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
     import duckdb
 
 # %% auto #0
-__all__ = ['MEMORY', 'EXAMPLES', 'PROFILED', 'differing', 'Diff', 'diff', 'differing_rows']
+__all__ = ['EXAMPLES', 'Diff', 'diff', 'differing_rows']
 
 # %% ../../nbs/lib/data/080_row_diff.ipynb #31bb12b7
-def differing(old: Version, new: Version) -> tuple[list[Part], list[Part]]:
+def _differing(old: Version, new: Version) -> tuple[list[Part], list[Part]]:
     "The parts that stand in only one of two versions."
     sides = [{(part.batch, part.digest): part for part in version.parts} for version in (old, new)]
     was, then = sides
@@ -63,7 +63,7 @@ def _key(store: Store, old: Version, new: Version, key: Sequence[str]) -> list[s
     return list(key)
 
 # %% ../../nbs/lib/data/080_row_diff.ipynb #faff9ac7
-MEMORY: Final = '256MB'  # that DuckDB may use before it writes to disk
+_MEMORY: Final = '256MB'  # that DuckDB may use before it writes to disk
 
 
 @contextmanager
@@ -73,7 +73,7 @@ def _database() -> Iterator[duckdb.DuckDBPyConnection]:
 
     with tempfile.TemporaryDirectory() as folder:
         config: dict[str, Any] = {
-            'memory_limit': MEMORY, 'temp_directory': folder, 'preserve_insertion_order': 'false',
+            'memory_limit': _MEMORY, 'temp_directory': folder, 'preserve_insertion_order': 'false',
             'threads': str(min(4, os.cpu_count() or 1)), 'autoinstall_known_extensions': 'false',
         }  # fmt: skip
         with duckdb.connect(str(Path(folder, 'diff.db')), config=config) as connection:
@@ -219,7 +219,7 @@ def _compared(
     store: Store, old: Version, new: Version, key: Sequence[str], *, whole: bool
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     "A database with the table `hits`; not `whole`: a few of them where only one side has rows."
-    parts, columns = differing(old, new), _common(old, new, key)
+    parts, columns = _differing(old, new), _common(old, new, key)
     texts = _texts(old, new, columns)
     with _sides(store, *parts, key=key, columns=columns) as paths, _database() as connection:
         sides = [_side(one, columns) for one in paths]
@@ -278,7 +278,7 @@ class Diff:
 
     def parts(self) -> tuple[list[Part], list[Part]]:
         "The parts that only one of the two versions has, which were read."
-        return differing(self.changes.before, self.changes.after)
+        return _differing(self.changes.before, self.changes.after)
 
     def _repr_html_(self) -> str:
         return render('fragment.html', body=markup(f'<h1>{html.escape(self.title)}</h1>{_told(self)}'))
@@ -337,7 +337,7 @@ def diff(
     "Which rows are different in one version from another."
     old, new = find(store, before), find(store, after)
     key = _key(store, old, new, key)
-    contract, parts, columns = contract_of(store, new), differing(old, new), _common(old, new, key)
+    contract, parts, columns = contract_of(store, new), _differing(old, new), _common(old, new, key)
     personal = contract.personal if contract else ()
     distinct = [f'count(*) FILTER (b{i} IS DISTINCT FROM a{i})' for i in range(len(key), len(columns))]
     with _compared(store, old, new, key, whole=False) as connection:
@@ -438,7 +438,7 @@ def _others(diff: Diff) -> list[str]:
     return [name.removesuffix(' after') for name in diff.examples.column_names if name.endswith(' after')]
 
 # %% ../../nbs/lib/data/080_row_diff.ipynb #aba57a46
-PROFILED: Final = 500_000  # rows on both sides that a page profiles by itself
+_PROFILED: Final = 500_000  # rows on both sides that a page profiles by itself
 
 
 def _side_by_side(diff: Diff) -> str:
@@ -446,7 +446,7 @@ def _side_by_side(diff: Diff) -> str:
     rows = sum(part.rows for side in diff.parts() for part in side)
     if not rows:
         return ''
-    if rows > PROFILED:
+    if rows > _PROFILED:
         return f'<p>{rows:,} rows are in parts that differ; their profiles: diff.profiles()</p>'
     before, after = diff.profiles()
     one = after or before

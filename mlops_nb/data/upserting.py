@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['TRIES', 'matches', 'mended', 'upsert']
+__all__ = ['mended', 'upsert']
 
 # %% ../../nbs/lib/data/070_upserting.ipynb #f29fa779
-def matches(
+def _matches(
     rows: pa.Table,
     others: pa.Table,
     key: Sequence[str],
@@ -59,7 +59,7 @@ def _mend(
     ]
     found, new = dict[str, pa.Table](), np.ones(len(rows), dtype=bool)
     for part, there in read_parts(store, before, where=where):
-        positions = matches(there, rows, key)
+        positions = _matches(there, rows, key)
         if (positions >= 0).any():
             new[positions[positions >= 0]] = False
             found[part.batch] = mended(there, rows, positions)
@@ -103,7 +103,7 @@ def _drafts(
     ]
 
 # %% ../../nbs/lib/data/070_upserting.ipynb #93225dbb
-TRIES: Final = 20
+_TRIES: Final = 20
 
 
 def upsert(
@@ -123,7 +123,7 @@ def upsert(
     "Commit rows that replace those with the same key, and add the others."
     check_name(batch, 'batch')
     about: dict[str, Any] = {'batch': batch, 'message': message, 'run': run, 'branch': branch}
-    for left in reversed(range(TRIES)):
+    for left in reversed(range(_TRIES)):
         with store.read() as connection:
             before = head(store, connection, dataset, branch)
         if before is None:

@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['MAIN', 'VERSION_COLUMNS', 'Part', 'part_from', 'standing', 'parts_of', 'Parts', 'Version', 'stored', 'newest',
-           'branches_of', 'head', 'advance', 'lookup', 'find', 'check_name', 'check_pointer', 'tag', 'version_rows',
-           'versions']
+__all__ = ['MAIN', 'Part', 'part_from', 'standing', 'Parts', 'Version', 'stored', 'newest', 'branches_of', 'head', 'advance',
+           'lookup', 'find', 'check_name', 'check_pointer', 'tag', 'version_rows', 'versions']
 
 # %% ../../nbs/lib/data/010_version.ipynb #d7a0cc6c
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def standing(dataset: str, branch: str, version: int) -> sa.ColumnElement[bool]:
     )  # fmt: skip
 
 
-def parts_of(connection: sa.Connection, dataset: str, branch: str, version: int) -> tuple[Part, ...]:
+def _parts_of(connection: sa.Connection, dataset: str, branch: str, version: int) -> tuple[Part, ...]:
     "The parts of a version, in the order in which their batches first arrived."
     query = sa.select(dataset_part).where(standing(dataset, branch, version)).order_by('position')
     return tuple(map(part_from, connection.execute(query)))
@@ -179,7 +178,7 @@ def stored(store: Store, version: Version) -> Version:
 
     def read() -> tuple[Part, ...]:
         with store.read() as connection:
-            return parts_of(connection, version.dataset, version.branch, version.version)
+            return _parts_of(connection, version.dataset, version.branch, version.version)
 
     return replace(version, parts=Parts(read))
 
@@ -407,7 +406,7 @@ def _sizes(connection: sa.Connection) -> dict[str, int]:
     return {f'{dataset}@{version}': size for dataset, version, size in connection.execute(query)}
 
 # %% ../../nbs/lib/data/010_version.ipynb #aacccaa9
-VERSION_COLUMNS: Final = (
+_VERSION_COLUMNS: Final = (
     'dataset', 'version', 'branch', 'batch', 'rows', 'batches', 'tags',
     'created_at', 'created_by', 'run', 'source', 'message',
 )  # fmt: skip
@@ -428,11 +427,11 @@ def version_rows(
     for row in rows:
         at = f'{row["dataset"]}@{row["version"]}'
         row |= {'tags': tags.get(at, ''), 'batches': sizes.get(at, 0)}
-    return [{name: row[name] for name in VERSION_COLUMNS} for row in rows]
+    return [{name: row[name] for name in _VERSION_COLUMNS} for row in rows]
 
 
 def versions(store: Store, dataset: str | None = None) -> pd.DataFrame:
     "`version_rows` as a frame."
     import pandas as pd
 
-    return pd.DataFrame(version_rows(store, dataset), columns=list(VERSION_COLUMNS))
+    return pd.DataFrame(version_rows(store, dataset), columns=list(_VERSION_COLUMNS))

@@ -26,11 +26,10 @@ from ..store.schema import alarm, drift_report
 from ..store.store import Store
 
 # %% auto #0
-__all__ = ['TEMPLATE', 'TRIES', 'TIMEOUT', 'facts_of', 'message', 'post', 'place_name', 'append_line', 'send', 'place_key',
-           'is_new', 'verdict_before', 'tell', 'alarms', 'forget_failed']
+__all__ = ['TRIES', 'TIMEOUT', 'message', 'post', 'send', 'is_new', 'tell', 'alarms', 'forget_failed']
 
 # %% ../../nbs/lib/drift/190_alarm.ipynb #4ac1d78a
-def facts_of(model: str, drift: Drift) -> dict[str, Any]:
+def _facts_of(model: str, drift: Drift) -> dict[str, Any]:
     "All that an alarm knows: names and counts, no values of the data."
     inside = len(drift.inside)
     worse = [one.metric for one in drift.performance if one.alarm]
@@ -41,7 +40,7 @@ def facts_of(model: str, drift: Drift) -> dict[str, Any]:
     }  # fmt: skip
 
 
-TEMPLATE = (
+_TEMPLATE = (
     '{{ model }} {{ batch }}: {{ verdict }}.'
     '{% if columns %} {{ columns | length }} of {{ compared }} columns: '
     '{{ columns | join(", ") }}.{% endif %}'
@@ -59,7 +58,7 @@ def message(
     from jinja2 import StrictUndefined
     from jinja2.sandbox import SandboxedEnvironment
 
-    source = Path(template).read_text('utf-8') if template else TEMPLATE
+    source = Path(template).read_text('utf-8') if template else _TEMPLATE
     return SandboxedEnvironment(undefined=StrictUndefined).from_string(source).render(**facts).strip()
 
 # %% ../../nbs/lib/drift/190_alarm.ipynb #3e690e96
@@ -92,12 +91,12 @@ def post(url: str, body: bytes, *, key: str, pause: float = 1.0) -> None:  # rai
         except OSError as e:  # URLError and timeouts among them
             error = str(getattr(e, 'reason', e))
     raise StoreError(
-        f'{place_name(url)} did not take the alarm: {error}; expected an answer from 200 to 299. '
+        f'{_place_name(url)} did not take the alarm: {error}; expected an answer from 200 to 299. '
         'Check [alarms] to'
     )
 
 
-def place_name(place: str) -> str:
+def _place_name(place: str) -> str:
     "A place without what may be secret in its address."
     if '://' not in place:
         return place if place == 'stdout' else Path(place).name
@@ -105,7 +104,7 @@ def place_name(place: str) -> str:
     return f'{parts.scheme}://{parts.hostname}{f":{parts.port}" if parts.port else ""}'
 
 # %% ../../nbs/lib/drift/190_alarm.ipynb #4b1a3612
-def append_line(path: Path, line: str) -> None:  # raises StoreError
+def _append_line(path: Path, line: str) -> None:  # raises StoreError
     "A line at the end of a file, whole also where several write."
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -131,7 +130,7 @@ def send(
     elif '://' in place:
         post(place, canonical_json({'text': text, **facts}).encode(), key=key, pause=pause)
     else:
-        append_line(Path(place), canonical_json({'text': text, 'at': now(), **facts}))
+        _append_line(Path(place), canonical_json({'text': text, 'at': now(), **facts}))
 
 # %% ../../nbs/lib/drift/190_alarm.ipynb #206333fe
 def _claim(store: Store, report: int, place: str) -> bool:
@@ -152,9 +151,9 @@ def _note(store: Store, report: int, place: str, *, state: str, error: str = '')
         connection.execute(alarm.update().where(here).values(state=state, error=error))
 
 
-def place_key(place: str) -> str:
+def _place_key(place: str) -> str:
     "A place as the catalogue names it."
-    return f'{place_name(place)} {sha256(place.encode())[:12]}'
+    return f'{_place_name(place)} {sha256(place.encode())[:12]}'
 
 # %% ../../nbs/lib/drift/190_alarm.ipynb #dc5f7579
 def is_new(case: Case | None, report: int, verdict: str, *, least: str, before: str = '') -> bool:
@@ -166,7 +165,7 @@ def is_new(case: Case | None, report: int, verdict: str, *, least: str, before: 
     return case.reports[0].id == report and case.state == 'open'
 
 # %% ../../nbs/lib/drift/190_alarm.ipynb #7e365e9e
-def verdict_before(store: Store, model: str, batch: str) -> str:  # '' where there is none
+def _verdict_before(store: Store, model: str, batch: str) -> str:  # '' where there is none
     "The verdict on the batch before, of those that have a report."
     row = drift_report.c
     query = sa.select(row.verdict).where(row.model == model, row.batch < batch).order_by(row.batch.desc())
@@ -185,13 +184,13 @@ def tell(
 ) -> list[str]:  # what went wrong
     "Tell a new report wherever the settings say, once."
     alarms, wrong = store.settings.alarms, list[str]()
-    before = verdict_before(store, model, drift.batch) if alarms.to else ''
+    before = _verdict_before(store, model, drift.batch) if alarms.to else ''
     if not alarms.to or not is_new(case, report, drift.verdict, least=alarms.least, before=before):
         return wrong
-    facts = {'report': report, **facts_of(model, drift)}
+    facts = {'report': report, **_facts_of(model, drift)}
     text = message(facts, alarms.template)
     for place in alarms.to:
-        key = place_key(place)
+        key = _place_key(place)
         if not _claim(store, report, key):
             continue
         try:

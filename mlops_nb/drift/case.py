@@ -19,7 +19,7 @@ from ..store.schema import audit, decision, drift_report
 from ..store.store import Store
 
 # %% auto #0
-__all__ = ['SETTLES', 'STATES', 'Brief', 'Case', 'state_of', 'group', 'cases', 'refuse_open']
+__all__ = ['Brief', 'Case', 'group', 'cases', 'refuse_open']
 
 # %% ../../nbs/lib/drift/180_case.ipynb #39f40520
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ class Case:
         return self.reports[-1]
 
 # %% ../../nbs/lib/drift/180_case.ipynb #76f20ba6
-SETTLES: Final = 'accept', 'retrain', 'rollback', 'bad-data'
-STATES: Final = {'watch': 'watched', 'investigate': 'investigated'}
+_SETTLES: Final = 'accept', 'retrain', 'rollback', 'bad-data'
+_STATES: Final = {'watch': 'watched', 'investigate': 'investigated'}
 
 
-def state_of(
+def _state_of(
     reports: Sequence[Brief],  # of one case
     held: Sequence[Decision],  # those in force, newest first
     *,
@@ -77,7 +77,7 @@ def state_of(
         if not judged or any(one is None or one.action == 'reopen' for one in judged):
             return None, 'open'
         whole = max((one for one in judged if one), key=lambda one: one.id)
-    return whole, STATES.get(whole.action, 'decided')
+    return whole, _STATES.get(whole.action, 'decided')
 
 # %% ../../nbs/lib/drift/180_case.ipynb #0dce72b0
 def _places(connection: sa.Connection) -> tuple[dict[int, int], dict[int, int]]:
@@ -100,7 +100,7 @@ def _places(connection: sa.Connection) -> tuple[dict[int, int], dict[int, int]]:
 def _settled(case: Sequence[Brief], held: Sequence[Decision], before: int, places: Mapping[int, int]) -> bool:
     "Whether a case was over when another report came."
     ids = {one.id for one in case}
-    over = [one for one in held if one.report in ids and one.action in SETTLES and not one.about]
+    over = [one for one in held if one.report in ids and one.action in _SETTLES and not one.about]
     return any(places[one.id] < before for one in over)
 
 # %% ../../nbs/lib/drift/180_case.ipynb #0dce72ef
@@ -151,7 +151,7 @@ def cases(
             if row['model'] == name
         ]
         for one in group(reports, held, places):
-            found.append(Case(name, tuple(one), *state_of(one, held, on=on or date.today())))
+            found.append(Case(name, tuple(one), *_state_of(one, held, on=on or date.today())))
     return sorted(found, key=lambda case: (case.latest.batch, case.model), reverse=True)
 
 # %% ../../nbs/lib/drift/180_case.ipynb #4ee85d36

@@ -33,26 +33,25 @@ if TYPE_CHECKING:
     from mlops_nb.profiles.column import ColumnProfile
 
 # %% auto #0
-__all__ = ['Rows', 'ALIKE', 'unseen_in', 'ask_unseen', 'kept_by', 'gone_from', 'ask_vanished', 'ask_renamed',
-           'compare_categories', 'new_values', 'without_each', 'compare_buckets']
+__all__ = ['Rows', 'compare_categories', 'new_values', 'without_each', 'compare_buckets']
 
 # %% ../../nbs/lib/drift/070_categories.ipynb #9e508dbe0
 Rows = Mapping[str, int]  # of each value
 
 
-def unseen_in(now: Rows, before: Sequence[Rows]) -> Rows:  # the most frequent first
+def _unseen_in(now: Rows, before: Sequence[Rows]) -> Rows:  # the most frequent first
     "The values that no reference batch has."
     known = set[str]().union(*before)
     unseen = sorted((item for item in now if item not in known), key=lambda item: (-now[item], item))
     return {item: now[item] for item in unseen}
 
 
-def ask_unseen(
+def _ask_unseen(
     now: Rows,  # of the batch
     before: Sequence[Rows],  # of the reference batches, in the order of time
 ) -> Test:
     "The question about values never seen."
-    unseen = unseen_in(now, before)
+    unseen = _unseen_in(now, before)
     if not unseen:
         return Test(1.0, '', 'unseen')
     p, rows = unseen_p([*unseen.values()], sum(now.values()), reference=before), sum(unseen.values())
@@ -62,30 +61,30 @@ def ask_unseen(
     return Test(p, says, 'unseen', tuple(unseen)[:10])
 
 # %% ../../nbs/lib/drift/070_categories.ipynb #beeaae5d
-def kept_by(before: Sequence[Rows]) -> list[str]:  # in the order of the first
+def _kept_by(before: Sequence[Rows]) -> list[str]:  # in the order of the first
     "The values that every reference batch has."
     common = set(before[0]).intersection(*before[1:])
     return [item for item in before[0] if item in common]
 
 
-def gone_from(
+def _gone_from(
     now: Rows, before: Sequence[Rows]
 ) -> tuple[list[str], Floats]:  # how often a normal batch lacks each
     "The values that every reference batch has and the batch has not."
-    gone = [item for item in kept_by(before) if item not in now]
+    gone = [item for item in _kept_by(before) if item not in now]
     items = np.array([[counts[item] for counts in before] for item in gone], float).reshape(-1, len(before))
     values = np.array([sum(counts.values()) for counts in before], float)
     return gone, vanished_p(sum(now.values()), items=items, values=values)
 
 
-def ask_vanished(
+def _ask_vanished(
     now: Rows,
     before: Sequence[Rows],
     *,
     items: Collection[str],  # to ask about
 ) -> Test:
     "The question about values that are gone."
-    found = [(float(p), item) for item, p in zip(*gone_from(now, before), strict=True) if item in items]
+    found = [(float(p), item) for item, p in zip(*_gone_from(now, before), strict=True) if item in items]
     if not found:
         return Test(1.0, '', 'vanished')
     (p, name), *_ = found = sorted(found)
@@ -94,21 +93,21 @@ def ask_vanished(
     return Test(min(1.0, p * len(items)), says, 'vanished', tuple(item for _, item in found[:10]))
 
 # %% ../../nbs/lib/drift/070_categories.ipynb #a3c1f7d2
-ALIKE = 1.5  # roots of rows: three standard deviations of a Poisson number
+_ALIKE = 1.5  # roots of rows: three standard deviations of a Poisson number
 
 
-def ask_renamed(
+def _ask_renamed(
     now: Rows,
     before: Sequence[Rows],  # in the order of time
 ) -> Test:
     "The question about a value that another has taken the place of."
-    unseen, (gone, lacking) = unseen_in(now, before), gone_from(now, before)
+    unseen, (gone, lacking) = _unseen_in(now, before), _gone_from(now, before)
     if not unseen or not gone:
         return Test(1.0, '', 'renamed')
-    kept, rows, total = kept_by(before), sum(now.values()), sum(sum(counts.values()) for counts in before)
+    kept, rows, total = _kept_by(before), sum(now.values()), sum(sum(counts.values()) for counts in before)
     usual = np.sqrt([sum(counts[item] for counts in before) * rows / total for item in kept])
     counts = np.array([*unseen.values()], float)[:, None]
-    alike = np.abs(np.sqrt(counts) - usual) <= ALIKE  # new values × values of every batch
+    alike = np.abs(np.sqrt(counts) - usual) <= _ALIKE  # new values × values of every batch
     expected = expected_unseen(rows, before)
     new = (expected / (1 + expected)) ** counts
     old = lacking * alike.sum(axis=1, keepdims=True)
@@ -133,7 +132,7 @@ def compare_categories(
     items = tuple(item for item in asked if total[item] >= rows * LEAST / smaller)
     now, before = batch.frequent, [column.frequent for column in reference]
     tests = (
-        (ask_unseen(now, before), ask_vanished(now, before, items=asked), ask_renamed(now, before))
+        (_ask_unseen(now, before), _ask_vanished(now, before, items=asked), _ask_renamed(now, before))
         if counted else ()
     )  # fmt: skip
     first = [item for test in tests if test.p < 0.01 for item in test.items[:3]]

@@ -22,11 +22,9 @@ if TYPE_CHECKING:
     from mlops_nb.profiles.column import ColumnProfile
 
 # %% auto #0
-__all__ = ['STEPS', 'TWENTIETHS', 'LEAST', 'FEWEST', 'RARE', 'values_of', 'quantile_grid', 'pooled_quantiles', 'number_edges',
-           'number_counts', 'nlargest', 'category_items', 'least_share', 'pooled_frequent', 'category_counts',
-           'percent', 'percents', 'facts', 'number', 'describe_numbers', 'describe_categories', 'picture_edges', 'Grid',
-           'Picture', 'draw_numbers', 'draw_categories', 'Test', 'moved_share', 'moved_far', 'Compared',
-           'compare_numbers']
+__all__ = ['STEPS', 'LEAST', 'values_of', 'quantile_grid', 'pooled_quantiles', 'nlargest', 'category_items', 'least_share',
+           'pooled_frequent', 'category_counts', 'percent', 'percents', 'facts', 'number', 'describe_categories',
+           'Grid', 'Picture', 'draw_categories', 'Test', 'moved_share', 'Compared', 'compare_numbers']
 
 # %% ../../nbs/lib/drift/040_change.ipynb #9a2663da
 def values_of(
@@ -37,7 +35,7 @@ def values_of(
 
 # %% ../../nbs/lib/drift/040_change.ipynb #d9b1431a
 STEPS = np.arange(401) / 400
-TWENTIETHS = STEPS[::20]
+_TWENTIETHS = STEPS[::20]
 
 
 def quantile_grid(
@@ -66,7 +64,7 @@ def pooled_quantiles(
 LEAST = 5  # rows that are expected in a bin
 
 
-def number_edges(
+def _number_edges(
     twentieths: Floats,  # quantiles k/20 of the reference
     rows: float = math.inf,  # of the smaller side
 ) -> Floats:
@@ -75,7 +73,7 @@ def number_edges(
     return np.unique([np.nextafter(twentieths[0], -math.inf), *twentieths[::step]])
 
 # %% ../../nbs/lib/drift/040_change.ipynb #9a2b56ba
-def number_counts(
+def _number_counts(
     columns: Sequence[ColumnProfile],
     *edges: Floats,  # of bins, once or more
 ) -> list[Floats]:  # for each: columns × bins, one more than there are edges
@@ -87,7 +85,7 @@ def number_counts(
     return [np.where(rows > 0, np.maximum(one, 0.0) * rows, 0.0) for one in shares]
 
 # %% ../../nbs/lib/drift/040_change.ipynb #7a8ea5c4
-FEWEST = 20  # rows that a value needs in the reference for a bin of its own
+_FEWEST = 20  # rows that a value needs in the reference for a bin of its own
 
 
 def nlargest(count: int, rows: Mapping[str, int]) -> list[str]:
@@ -106,7 +104,7 @@ def category_items(
 ) -> tuple[str, ...]:  # most frequent first
     "The values that are compared one by one."
     frequent = nlargest(200, total)
-    return tuple(item for item in frequent if total[item] >= max(FEWEST, least * rows))
+    return tuple(item for item in frequent if total[item] >= max(_FEWEST, least * rows))
 
 # %% ../../nbs/lib/drift/040_change.ipynb #c2eb8e72
 def least_share(
@@ -164,7 +162,7 @@ def _families(column: ColumnProfile) -> set[str]:
     return {names.get(name, 'other values') for name, count in column.types.items() if count}
 
 # %% ../../nbs/lib/drift/040_change.ipynb #0299515b
-RARE = 1e-4  # of a first gap: below it, chance is no explanation
+_RARE = 1e-4  # of a first gap: below it, chance is no explanation
 
 
 def facts(
@@ -183,7 +181,7 @@ def facts(
         found.append(('type', text))
     if batch.missing and not any(column.missing for column in reference):
         expected = batch.rows / max(1, sum(column.rows for column in reference))  # as in `unseen_p`
-        if (expected / (1 + expected)) ** batch.missing < RARE:
+        if (expected / (1 + expected)) ** batch.missing < _RARE:
             found.append(('missing', f'{percent(batch.missing / batch.rows)} missing, never before'))
     return found
 
@@ -199,7 +197,7 @@ def _moved(what: str, before: str, now: str) -> str:
     return f'{what} {before} → {now}' if before != now else ''
 
 # %% ../../nbs/lib/drift/040_change.ipynb #ca6f6000
-def describe_numbers(
+def _describe_numbers(
     batch: ColumnProfile,  # with values
     twentieths: Floats,  # quantiles k/20 of the reference
     *,
@@ -244,7 +242,7 @@ def describe_categories(
     return ', '.join(parts) or 'many small changes of share'
 
 # %% ../../nbs/lib/drift/040_change.ipynb #33c42c07
-def picture_edges(
+def _picture_edges(
     grid: Floats,  # of reference and batch
     whole: bool,  # whole numbers only
 ) -> Floats:  # empty: nothing to draw
@@ -280,7 +278,7 @@ class Picture:
     grid: Grid | None = None  # of a pair, which has nothing else
 
 # %% ../../nbs/lib/drift/040_change.ipynb #38295f64
-def draw_numbers(
+def _draw_numbers(
     edges: Floats,  # of the bars
     counts: Floats,  # batches × bars, what lies beyond in the outermost; the batch itself as the last
 ) -> Picture:
@@ -332,7 +330,7 @@ def moved_share(
     return np.asarray(np.abs(left - right).sum(axis=1) / 2)
 
 
-def moved_far(
+def _moved_far(
     grid: Floats,  # of some batches
     twentieths: Floats,  # of the reference
 ) -> list[float]:
@@ -372,17 +370,17 @@ def compare_numbers(
     "A column of numbers; batch and reference with values."
     everyone, rows = [*reference, batch], np.array([float(values_of(column)) for column in reference])
     grid = quantile_grid(everyone)
-    twentieths = pooled_quantiles(grid[:-1], rows, TWENTIETHS)
-    edges = number_edges(twentieths, min(values_of(batch), median(rows.tolist())))
-    bars = picture_edges(grid, not any(column.types.get('fractional') for column in everyone))
-    counts, drawn = number_counts(everyone, edges, bars[1:-1])
-    later = np.concatenate([*number_counts(recent, edges), counts[-1:]]) if recent else counts[-1:]
+    twentieths = pooled_quantiles(grid[:-1], rows, _TWENTIETHS)
+    edges = _number_edges(twentieths, min(values_of(batch), median(rows.tolist())))
+    bars = _picture_edges(grid, not any(column.types.get('fractional') for column in everyone))
+    counts, drawn = _number_counts(everyone, edges, bars[1:-1])
+    later = np.concatenate([*_number_counts(recent, edges), counts[-1:]]) if recent else counts[-1:]
     counts, total, now = counts[:-1], counts[:-1].sum(axis=0), counts[-1]
     gap = (total / total.sum() - now / now.sum()).cumsum()[:-1]
     mean = float(np.average([column.mean for column in reference], weights=rows))
-    *usual, far = moved_far(grid, twentieths)
+    *usual, far = _moved_far(grid, twentieths)
     return Compared(
-        counts, later, describe_numbers(batch, twentieths, mean=mean, gap=gap),
-        draw_numbers(bars, drawn) if len(bars) else Picture(), upwards=bool(gap.max() > -gap.min()),
+        counts, later, _describe_numbers(batch, twentieths, mean=mean, gap=gap),
+        _draw_numbers(bars, drawn) if len(bars) else Picture(), upwards=bool(gap.max() > -gap.min()),
         far=(far, min(usual), max(usual)) if math.isfinite(far) else None,
     )  # fmt: skip

@@ -42,12 +42,10 @@ if TYPE_CHECKING:
     from mlops_nb.profiles.column import ColumnProfile
 
 # %% auto #0
-__all__ = ['NAMED', 'WATCHED', 'lined_up', 'without', 'timeline', 'asked', 'weight_of', 'corrected', 'missing_share', 'moved',
-           'value_of', 'course', 'lasts', 'verdict_on', 'reason_of', 'judge', 'judge_all', 'doubtful', 'columns_of',
-           'predicted', 'segment_lines', 'compare']
+__all__ = ['NAMED', 'without', 'timeline', 'asked', 'corrected', 'moved', 'value_of', 'lasts', 'judge', 'predicted', 'compare']
 
 # %% ../../nbs/lib/drift/110_comparison.ipynb #d4e59001
-def lined_up(
+def _lined_up(
     batch: Profile,
     reference: Sequence[Profile],
     recent: Sequence[Profile] = (),  # columns that the reference has of the same batch are left out
@@ -100,7 +98,7 @@ def asked(
     return found
 
 
-def weight_of(evidence: Evidence, importance: Mapping[str, float]) -> float:  # 1 on average
+def _weight_of(evidence: Evidence, importance: Mapping[str, float]) -> float:  # 1 on average
     "How much of the budget a column has."
     if not importance or evidence.kind == 'prediction':
         return 1.0
@@ -118,7 +116,7 @@ def corrected(
         (e, test) for (e, tests), mute in zip(asked, muted, strict=True) if not mute for test in tests
     ]
     sides = Counter(bool(e.line.segment) for e, _ in counting)
-    weights = [weight_of(e, importance) / sides[bool(e.line.segment)] for e, _ in counting]
+    weights = [_weight_of(e, importance) / sides[bool(e.line.segment)] for e, _ in counting]
     adjusted = iter(holm([test.p for _, test in counting], weights))
     return [
         [replace(test, p=test.p if mute else next(adjusted), alone=test.p) for test in tests]
@@ -129,7 +127,7 @@ def corrected(
 NAMED = {'unseen': 1.0, 'vanished': 0.01}  # values that are named, below which chance
 
 
-def missing_share(
+def _missing_share(
     columns: Iterable[ColumnProfile],
 ) -> float | None:  # None: no rows
     "The share of rows without a value."
@@ -169,7 +167,7 @@ def value_of(
     return next(iter({'unseen': new, 'renamed': new, 'vanished': gone}.get(surest, ())), '')
 
 # %% ../../nbs/lib/drift/110_comparison.ipynb #366c5ba2
-def course(
+def _course(
     evidence: Evidence,
     batches: Sequence[str],  # in the order of time
     judged: ColumnDrift,
@@ -188,7 +186,7 @@ def course(
             'rank correlation', [None if math.isnan(one) else short(one) for one in ranks], reference
         )
     if judged.findings and judged.findings[0].what == 'missing':
-        gaps = [missing_share([c] if c else []) for c in columns]
+        gaps = [_missing_share([c] if c else []) for c in columns]
         return trend_line('missing', [None if gap is None else short(gap) for gap in gaps], reference)
     if not shown.batch:
         return None
@@ -223,10 +221,10 @@ def lasts(
     return None
 
 # %% ../../nbs/lib/drift/110_comparison.ipynb #dc9c9951
-WATCHED = 10  # times the budget: what is to be watched
+_WATCHED = 10  # times the budget: what is to be watched
 
 
-def verdict_on(
+def _verdict_on(
     evidence: Evidence,
     tests: Sequence[Test],  # with corrected p-values, the surest first
     alpha: float,
@@ -238,10 +236,10 @@ def verdict_on(
         return 'cannot tell'
     if tests[0].p <= alpha and len(evidence.reference) >= CALIBRATED:
         return 'drift'
-    return 'watch' if tests[0].p <= WATCHED * alpha else 'stable'
+    return 'watch' if tests[0].p <= _WATCHED * alpha else 'stable'
 
 
-def reason_of(evidence: Evidence, found: Sequence[Finding], rules: DriftRules) -> str:
+def _reason_of(evidence: Evidence, found: Sequence[Finding], rules: DriftRules) -> str:
     "What changed, or why nothing can be said."
     told = [*dict.fromkeys(one.text for one in found)][: len(evidence.facts) + 2]
     if told:
@@ -263,8 +261,8 @@ def judge(
     "The verdict on one column."
     batch, compared = evidence.batch, evidence.compared
     tests = sorted(tests, key=lambda test: test.p)
-    verdict = verdict_on(evidence, tests, alpha)
-    limit = alpha if verdict == 'drift' and not evidence.facts else WATCHED * alpha
+    verdict = _verdict_on(evidence, tests, alpha)
+    limit = alpha if verdict == 'drift' and not evidence.facts else _WATCHED * alpha
     found = [Finding(what, text, fact=True) for what, text in evidence.facts]
     told = [test for test in tests if test.p <= limit]
     renamed = {item for test in told if test.what == 'renamed' for item in test.items}
@@ -279,16 +277,16 @@ def judge(
     way = {True: 'up', False: 'down'}.get(told[0].upwards, '') if told and told[0].upwards is not None else ''
     return ColumnDrift(
         column=evidence.name, kind=evidence.kind, verdict=verdict, p=short(p), p_alone=short(alone),
-        muted=muted, direction=way, reason=reason_of(evidence, found, rules), findings=tuple(found),
+        muted=muted, direction=way, reason=_reason_of(evidence, found, rules), findings=tuple(found),
         moved=moved(evidence, tests),
         distance=None if apart is None else short(apart), usual=None if usual is None else short(usual),
-        missing=(missing_share(evidence.reference), missing_share([batch] if batch else [])),
+        missing=(_missing_share(evidence.reference), _missing_share([batch] if batch else [])),
         picture=compared.picture if compared else Picture(),
         onset=lasts(evidence, told) if verdict in ('drift', 'watch') else None,
     )  # fmt: skip
 
 # %% ../../nbs/lib/drift/110_comparison.ipynb #613d9fe3
-def judge_all(
+def _judge_all(
     everything: Sequence[Evidence],  # of columns, pairs and segments
     *,
     prior: float,
@@ -306,7 +304,7 @@ def judge_all(
     ]
 
 # %% ../../nbs/lib/drift/110_comparison.ipynb #b492cddc
-def doubtful(
+def _doubtful(
     evidence: Sequence[Evidence],
     reference: Sequence[str],  # names of the reference batches
     *,
@@ -330,7 +328,7 @@ def doubtful(
     )
 
 # %% ../../nbs/lib/drift/110_comparison.ipynb #bb5d5e19
-def columns_of(
+def _columns_of(
     line: Line,
 ) -> list[Evidence]:
     "Every column and every pair of a line; companions of other kinds speak through their columns."
@@ -347,7 +345,7 @@ def predicted(
 ) -> list[Evidence]:
     "Every score, and the share of rows of its class; none where this batch is not scored, or is the first."
     now = next((p for p in predictions if batch_name(p) == name), None)
-    line = lined_up(now, [p for p in predictions if batch_name(p) < name]) if now else None
+    line = _lined_up(now, [p for p in predictions if batch_name(p) < name]) if now else None
     if line is None:
         return []
     found, beside = [], {column.partition(MARK)[0] for column in line.batch.columns if is_companion(column)}
@@ -361,7 +359,7 @@ def predicted(
     return found
 
 
-def segment_lines(
+def _segment_lines(
     line: Line,  # of profiles that hold segments
 ) -> list[Line]:
     "A line for each segment that the batch has."
@@ -371,7 +369,7 @@ def segment_lines(
     found = []
     for name, batch in sorted(now.items()):
         reference, later = ([parts[name] for parts in side if name in parts] for side in (before, recent))
-        found.append(lined_up(batch, reference, later, name))
+        found.append(_lined_up(batch, reference, later, name))
     return [one for one in found if one]
 
 # %% ../../nbs/lib/drift/110_comparison.ipynb #90404e4a
@@ -385,7 +383,7 @@ def _segments(
 ) -> tuple[SegmentDrift, ...]:
     "What drifted or is to be watched in a part of the rows."
     found = [
-        SegmentDrift(e.line.segment, e.line.batch.rows, replace(one, trend=course(e, batches, one)))
+        SegmentDrift(e.line.segment, e.line.batch.rows, replace(one, trend=_course(e, batches, one)))
         for one, e in zip(judged, evidence, strict=True)
         if one.verdict in ('drift', 'watch')
     ]
@@ -403,25 +401,25 @@ def compare(
     rules: DriftRules = UNCHANGED,
 ) -> Drift:  # raises UsageError when there is no reference
     "Compare a batch with its reference, column by column, from profiles alone."
-    name, line = batch_name(batch), lined_up(batch, reference, recent)
+    name, line = batch_name(batch), _lined_up(batch, reference, recent)
     if line is None:
         raise UsageError(
             f'found no reference batch for {name or "the batch"}; expected at least one other batch '
             f'with a profile, and {CALIBRATED} to know what is normal'
         )
-    evidence = [*columns_of(line), *predicted(name, predictions)]
-    inside = [one for part in segment_lines(line) for one in columns_of(part)]
+    evidence = [*_columns_of(line), *predicted(name, predictions)]
+    inside = [one for part in _segment_lines(line) for one in _columns_of(part)]
     prior = score_spread([*evidence, *inside])
     rules = replace(rules, ignore=(*rules.ignore, *ignore))
-    judged = judge_all([*evidence, *inside], prior=prior, rules=rules, importance=importance)
+    judged = _judge_all([*evidence, *inside], prior=prior, rules=rules, importance=importance)
     names, batches = tuple(map(batch_name, line.reference)), timeline(line)
-    columns = [replace(one, trend=course(e, batches, one)) for one, e in zip(judged, evidence, strict=False)]
+    columns = [replace(one, trend=_course(e, batches, one)) for one, e in zip(judged, evidence, strict=False)]
     alpha = rules.false_alarms_per_batch
     drift = Drift(
         name, batch.rows, names, alpha, len(names) >= CALIBRATED, tuple(sorted(columns, key=_surprise)),
         batches=batches, segments=_segments(judged[len(evidence) :], inside, batches),
         parts=tuple(dict.fromkeys(e.line.segment for e in inside)),
-        doubts=doubtful(evidence, names, prior=prior, alpha=alpha),
+        doubts=_doubtful(evidence, names, prior=prior, alpha=alpha),
     )  # fmt: skip
     scores = {e.name: e.scores for e in evidence}
     return replace(drift, events=grouped([one for one in drift.columns if one.drifted], scores))

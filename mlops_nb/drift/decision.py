@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['ACTIONS', 'LONGEST', 'ARROWS', 'Action', 'Decision', 'read_decisions', 'decisions', 'check_about', 'parts_of',
-           'cause_of', 'covers', 'part_of', 'check_until', 'check_decision', 'batches_of', 'refuse_unseen', 'decide',
-           'marked', 'in_force', 'standing', 'muted', 'accepted']
+__all__ = ['ACTIONS', 'LONGEST', 'Action', 'Decision', 'read_decisions', 'decisions', 'parts_of', 'cause_of', 'covers', 'part_of',
+           'batches_of', 'decide', 'marked', 'in_force', 'muted', 'accepted']
 
 # %% ../../nbs/lib/drift/170_decision.ipynb #65f76f26
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ def decisions(
     return pd.DataFrame(rows, columns=names)
 
 # %% ../../nbs/lib/drift/170_decision.ipynb #5c4c8527
-def check_about(action: str, about: Sequence[str], drift: Drift) -> None:  # raises UsageError, NotFoundError
+def _check_about(action: str, about: Sequence[str], drift: Drift) -> None:  # raises UsageError, NotFoundError
     "Refuse columns that a decision cannot be about."
     wanted = ACTIONS[action].about
     if wanted == 'columns' and not about:
@@ -157,13 +156,13 @@ def parts_of(drift: Drift) -> list[str]:
     ]
 
 # %% ../../nbs/lib/drift/170_decision.ipynb #cd8cf8c3
-ARROWS: Final = {'up': ' ↑', 'down': ' ↓', '': ''}
+_ARROWS: Final = {'up': ' ↑', 'down': ' ↓', '': ''}
 
 
 def cause_of(drift: Drift) -> tuple[str, ...]:
     "What raised the alarm, and which way it went: columns, columns in a segment, figures of the model."
-    whole = [f'{one.column}{ARROWS[one.direction]}' for one in drift.columns if one.drifted]
-    inside = [f'{one.column.column} in {one.segment}{ARROWS[one.column.direction]}' for one in drift.inside]
+    whole = [f'{one.column}{_ARROWS[one.direction]}' for one in drift.columns if one.drifted]
+    inside = [f'{one.column.column} in {one.segment}{_ARROWS[one.column.direction]}' for one in drift.inside]
     worse = [f'{one.metric} (of the model)' for one in drift.performance if one.alarm]
     return (*whole, *inside, *worse)
 
@@ -176,10 +175,10 @@ def covers(whole: str, cause: str) -> bool:
 
 def part_of(cause: str) -> str:
     "What a decision about a cause is about."
-    return cause.removesuffix(ARROWS['up']).removesuffix(ARROWS['down'])
+    return cause.removesuffix(_ARROWS['up']).removesuffix(_ARROWS['down'])
 
 # %% ../../nbs/lib/drift/170_decision.ipynb #7ceb966e
-def check_until(action: str, until: date | None) -> None:  # raises UsageError
+def _check_until(action: str, until: date | None) -> None:  # raises UsageError
     "Refuse a day that a decision cannot have."
     meaning, today = ACTIONS[action].until, date.today()
     if not meaning and until:
@@ -195,7 +194,7 @@ def check_until(action: str, until: date | None) -> None:  # raises UsageError
         )
 
 # %% ../../nbs/lib/drift/170_decision.ipynb #b1268c17
-def check_decision(
+def _check_decision(
     connection: sa.Connection,
     drift: Drift,  # what the report found
     values: Mapping[str, Any],  # action, about, since, until, why
@@ -211,8 +210,8 @@ def check_decision(
             f'found a reason to {action} of {len(values["why"])} letters; expected a sentence that says why, '
             'at most 4000 letters: --why "…"'
         )
-    check_about(action, values['about'], drift)
-    check_until(action, values['until'])
+    _check_about(action, values['about'], drift)
+    _check_until(action, values['until'])
     if since and action != 'accept':
         raise UsageError(f'found since {since} with {action}; expected it only with accept')
     if since and since not in (
@@ -227,7 +226,7 @@ def batches_of(connection: sa.Connection, dataset: str) -> list[str]:
     return sorted(set(connection.scalars(sa.select(profile.c.batch).where(of_it))))
 
 # %% ../../nbs/lib/drift/170_decision.ipynb #b148ecc0
-def refuse_unseen(last: Decision | None, after: int) -> None:  # raises ConflictError
+def _refuse_unseen(last: Decision | None, after: int) -> None:  # raises ConflictError
     "Refuse when somebody decided that the person has not seen."
     if last and last.id != after:
         raise ConflictError(
@@ -292,11 +291,11 @@ def decide(
         values = {'action': action, 'about': tuple(dict.fromkeys(about)), 'since': since, 'until': until}
         values |= {'why': why.strip()}
         drift = drift_from_json(store.get(report['result']))
-        check_decision(connection, drift, values, dataset=report['dataset'])
+        _check_decision(connection, drift, values, dataset=report['dataset'])
         last = next(iter(read_decisions(connection, decision.c.report == report_id)), None)
         if last and {**values, 'who': settings.user}.items() <= vars(last).items():
             return last
-        refuse_unseen(last, after)
+        _refuse_unseen(last, after)
         note_settings(connection, settings)
         return _write(connection, report, values, settings)
 
@@ -327,7 +326,7 @@ def in_force(
             yield one
 
 
-def standing(
+def _standing(
     found: Sequence[Decision],  # of one model, newest first
 ) -> dict[tuple[str, str], Decision]:
     "The judgement that stands, by batch and column; '' for the whole batch."
@@ -365,7 +364,7 @@ def accepted(
     "What was accepted as normal."
     with store.read() as connection:
         found = read_decisions(connection, drift_report.c.model == model)
-        kept = [one for one in standing(found).values() if one.action == 'accept']
+        kept = [one for one in _standing(found).values() if one.action == 'accept']
         batches = batches_of(connection, kept[0].dataset) if kept else []
         bad = (
             set(

@@ -16,12 +16,11 @@ from .result import TrendLine
 from ..pages.figures import compact, label, percent
 
 # %% auto #0
-__all__ = ['WIDTH', 'MOST_BARS', 'MOST_BATCHES', 'SPARK_WIDTH', 'SPARK_HEIGHT', 'canvas', 'text', 'path', 'stairs', 'densities',
-           'bars', 'squares', 'overlay_svg', 'written', 'normal_words', 'runs', 'Scale', 'scale_of', 'trend_svg',
-           'spark_svg']
+__all__ = ['SPARK_WIDTH', 'SPARK_HEIGHT', 'canvas', 'text', 'path', 'bars', 'overlay_svg', 'written', 'normal_words', 'runs',
+           'Scale', 'trend_svg', 'spark_svg']
 
 # %% ../../nbs/lib/drift/140_drawings.ipynb #b691fdd9
-WIDTH: Final = 320  # of a drawing; as many pixels on a narrow phone, so that its letters can be read there
+_WIDTH: Final = 320  # of a drawing; as many pixels on a narrow phone, so that its letters can be read there
 
 
 def canvas(
@@ -29,7 +28,7 @@ def canvas(
     *,
     title: str,  # what it shows
     height: float,
-    width: float = WIDTH,
+    width: float = _WIDTH,
     name: str = '',  # a class of the style sheet
 ) -> str:  # SVG
     "A drawing of its parts."
@@ -50,7 +49,7 @@ def path(points: Sequence[tuple[float, float]], name: str) -> str:  # SVG
     return f'<path class="{name}" d="M{steps}"/>' if points else ''
 
 # %% ../../nbs/lib/drift/140_drawings.ipynb #c698733c
-def stairs(
+def _stairs(
     shares: Sequence[float],
     edges: Sequence[float],  # one more; ascending
     *,
@@ -72,7 +71,7 @@ def stairs(
     return ''.join([*steps, f'V{at(above + height)}'])
 
 
-def densities(shares: Sequence[float], edges: Sequence[float]) -> list[float]:
+def _densities(shares: Sequence[float], edges: Sequence[float]) -> list[float]:
     "Shares by width, so that areas can be compared."
     even = (edges[-1] - edges[0]) / len(shares)
     return [
@@ -84,22 +83,22 @@ def densities(shares: Sequence[float], edges: Sequence[float]) -> list[float]:
 def _numbers(picture: Picture, title: str) -> str:
     "A histogram of numbers over another."
     edges = picture.edges
-    old, new = densities(picture.reference, edges), densities(picture.batch, edges)
+    old, new = _densities(picture.reference, edges), _densities(picture.batch, edges)
     peaks = sorted([*old, *new])
     top = min(peaks[-1], 2 * peaks[-2]) if len(peaks) > 2 else peaks[-1]
-    box = (0.0, 4.0, float(WIDTH), 92.0)
+    box = (0.0, 4.0, float(_WIDTH), 92.0)
     parts = [
-        f'<path class="mnb-ref" d="{stairs(old, edges, top=top, box=box)}Z"/>',
-        f'<path class="mnb-now" d="{stairs(new, edges, top=top, box=box)}"/>',
-        path([(0, 96), (WIDTH, 96)], 'mnb-axis'),
+        f'<path class="mnb-ref" d="{_stairs(old, edges, top=top, box=box)}Z"/>',
+        f'<path class="mnb-now" d="{_stairs(new, edges, top=top, box=box)}"/>',
+        path([(0, 96), (_WIDTH, 96)], 'mnb-axis'),
         text(0, 110, compact(edges[0])),
-        f'<text x="{WIDTH / 2:g}" y="110" text-anchor="middle">{compact((edges[0] + edges[-1]) / 2)}</text>',
-        text(WIDTH, 110, compact(edges[-1]), end=True),
+        f'<text x="{_WIDTH / 2:g}" y="110" text-anchor="middle">{compact((edges[0] + edges[-1]) / 2)}</text>',
+        text(_WIDTH, 110, compact(edges[-1]), end=True),
     ]
     return canvas(parts, title=title, height=114)
 
 # %% ../../nbs/lib/drift/140_drawings.ipynb #8d66a92c
-MOST_BARS: Final = 6  # categories that have a bar of their own
+_MOST_BARS: Final = 6  # categories that have a bar of their own
 
 
 def bars(picture: Picture) -> list[tuple[str, float, float]]:  # name, share in reference and batch
@@ -107,16 +106,16 @@ def bars(picture: Picture) -> list[tuple[str, float, float]]:  # name, share in 
     rows = list(
         zip(picture.labels, picture.reference or [0.0] * len(picture.batch), picture.batch, strict=True)
     )
-    if len(rows) <= MOST_BARS + 1:
+    if len(rows) <= _MOST_BARS + 1:
         return rows
-    rest = rows[MOST_BARS:]
-    return [*rows[:MOST_BARS], (f'and {len(rest)} more', sum(r[1] for r in rest), sum(r[2] for r in rest))]
+    rest = rows[_MOST_BARS:]
+    return [*rows[:_MOST_BARS], (f'and {len(rest)} more', sum(r[1] for r in rest), sum(r[2] for r in rest))]
 
 
 def _categories(picture: Picture, title: str) -> str:
     "A bar for the reference, a dot for the batch, and both in figures."
     rows = bars(picture)
-    named = rows[:MOST_BARS]
+    named = rows[:_MOST_BARS]
     top = max([share for _, *both in named for share in both], default=0.0) or 1.0
     parts = []
     for i, (name, old, now) in enumerate(rows):
@@ -128,12 +127,12 @@ def _categories(picture: Picture, title: str) -> str:
         parts.append(
             f'<circle class="mnb-dot" cx="{104 + 112 * min(1, now / top):.1f}" cy="{y + 8.5}" r="4"/>'
         )
-        parts.append(text(WIDTH, y + 12, f'{percent(old)} → {percent(now)}', end=True))
+        parts.append(text(_WIDTH, y + 12, f'{percent(old)} → {percent(now)}', end=True))
     parts.append(path([(104, 0), (104, 17 * len(rows))], 'mnb-axis'))
     return canvas(parts, title=title, height=17 * len(rows) + 2)
 
 # %% ../../nbs/lib/drift/140_drawings.ipynb #00ac9721
-def squares(grid: Grid, *, box: tuple[float, float, float, float]) -> list[str]:  # left, top, width, height
+def _squares(grid: Grid, *, box: tuple[float, float, float, float]) -> list[str]:  # left, top, width, height
     "The cells of a grid: a square for the reference, an outline for the batch, and what came or went."
     left, above, width, height = box
     columns, rows = (len(edges) + 1 for edges in grid.edges)
@@ -154,9 +153,9 @@ def squares(grid: Grid, *, box: tuple[float, float, float, float]) -> list[str]:
 
 def _pair(grid: Grid, title: str) -> str:
     "Where rows are on a grid, and where they were."
-    left, above, width, height = box = 56.0, 16.0, float(WIDTH) - 56, 136.0
+    left, above, width, height = box = 56.0, 16.0, float(_WIDTH) - 56, 136.0
     (across, up), (first, second) = grid.edges, grid.columns
-    parts = [text(0, 10, f'↑ {label(second, 40)}'), *squares(grid, box=box)]
+    parts = [text(0, 10, f'↑ {label(second, 40)}'), *_squares(grid, box=box)]
     for i in range(len(across) + 2):
         x = left + width * i / (len(across) + 1)
         parts.append(path([(x, above), (x, above + height)], 'mnb-axis'))
@@ -167,7 +166,7 @@ def _pair(grid: Grid, title: str) -> str:
         parts.append(path([(left, y), (left + width, y)], 'mnb-axis'))
         if 0 < i <= len(up):
             parts.append(text(left - 4, y + 4, compact(up[i - 1]), end=True))
-    return canvas([*parts, text(WIDTH, 180, f'{label(first, 40)} →', end=True)], title=title, height=184)
+    return canvas([*parts, text(_WIDTH, 180, f'{label(first, 40)} →', end=True)], title=title, height=184)
 
 # %% ../../nbs/lib/drift/140_drawings.ipynb #00ac9723
 def overlay_svg(
@@ -219,21 +218,21 @@ class Scale:
 
     def x(self, place: int) -> float:
         "Where a batch is."
-        return 4 + (WIDTH - 8) * (place / (self.count - 1) if self.count > 1 else 0.5)
+        return 4 + (_WIDTH - 8) * (place / (self.count - 1) if self.count > 1 else 0.5)
 
     def y(self, value: float) -> float:
         "Where a value is."
         return 8 + 80 * (1 - (value - self.low) / (self.high - self.low or 1.0))
 
 
-def scale_of(trend: TrendLine) -> Scale:
+def _scale_of(trend: TrendLine) -> Scale:
     "Room for all values and for the band."
     known = [value for value in (*trend.values, trend.low, trend.high) if value is not None]
     low, high = min(known), max(known)
     return Scale(low, high, len(trend.values))
 
 # %% ../../nbs/lib/drift/140_drawings.ipynb #42d78db0
-MOST_BATCHES: Final = 120  # that a trend shows, the latest
+_MOST_BATCHES: Final = 120  # that a trend shows, the latest
 
 
 def trend_svg(
@@ -247,13 +246,13 @@ def trend_svg(
     "A figure of a column over the batches, with what is normal."
     if len(batches) != len(trend.values):
         return ''
-    trend, batches = replace(trend, values=trend.values[-MOST_BATCHES:]), batches[-MOST_BATCHES:]
+    trend, batches = replace(trend, values=trend.values[-_MOST_BATCHES:]), batches[-_MOST_BATCHES:]
     if sum(value is not None for value in trend.values) < 2:
         return ''
-    scale, parts = scale_of(trend), list[str]()
+    scale, parts = _scale_of(trend), list[str]()
     if trend.low is not None and trend.high is not None:
         top, tall = scale.y(trend.high), max(1.0, scale.y(trend.low) - scale.y(trend.high))
-        parts.append(f'<rect class="mnb-band" x="0" y="{top:.1f}" width="{WIDTH}" height="{tall:.1f}"/>')
+        parts.append(f'<rect class="mnb-band" x="0" y="{top:.1f}" width="{_WIDTH}" height="{tall:.1f}"/>')
     if since in batches:
         x = scale.x(batches.index(since))
         parts.append(path([(x, 2), (x, 94)], 'mnb-since'))
@@ -267,7 +266,7 @@ def trend_svg(
     if trend.values[-1] is not None:
         x, y = scale.x(scale.count - 1), scale.y(trend.values[-1])
         parts.append(f'<circle class="{"mnb-hot" if alarm else "mnb-dot"}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
-    parts += [text(0, 110, label(batches[0], 14)), text(WIDTH, 110, label(batches[-1], 14), end=True)]
+    parts += [text(0, 110, label(batches[0], 14)), text(_WIDTH, 110, label(batches[-1], 14), end=True)]
     return canvas(parts, title=title, height=114)
 
 # %% ../../nbs/lib/drift/140_drawings.ipynb #21baef55
@@ -283,7 +282,7 @@ def spark_svg(
     old = picture.reference or [0.0] * len(picture.batch)
     edges = [float(i) for i in range(len(picture.batch) + 1)]
     top, box = max(*old, *picture.batch), (0.0, 2.0, float(SPARK_WIDTH), SPARK_HEIGHT - 4.0)
-    was, now = (stairs(shares, edges, top=top, box=box, digits=0) for shares in (old, picture.batch))
+    was, now = (_stairs(shares, edges, top=top, box=box, digits=0) for shares in (old, picture.batch))
     parts = f'<path class="mnb-ref" d="{was}Z"/><path class="mnb-now" d="{now}"/>'
     return (
         f'<svg class="mnb-spark" viewBox="0 0 {SPARK_WIDTH} {SPARK_HEIGHT}" aria-hidden="true">{parts}</svg>'

@@ -17,16 +17,16 @@ from .wording import apart, column_words, glance, mark, missing_words
 from ..pages.figures import label
 
 # %% auto #0
-__all__ = ['FAIL_ON', 'check_fail_on', 'fails', 'printable', 'junit', 'as_text', 'markdown', 'cell', 'as_csv']
+__all__ = ['check_fail_on', 'fails', 'junit', 'as_text', 'markdown', 'cell', 'as_csv']
 
 # %% ../../nbs/lib/drift/130_export.ipynb #40cc6bcc
-FAIL_ON = {'drift': ('drift',), 'watch': ('drift', 'watch'), 'never': ()}  # the verdicts that fail
+_FAIL_ON = {'drift': ('drift',), 'watch': ('drift', 'watch'), 'never': ()}  # the verdicts that fail
 
 
 def check_fail_on(fail_on: str) -> str:  # the same; raises UsageError
     "Refuse what cannot be, before the long work."
-    if fail_on not in FAIL_ON:
-        raise UsageError(f'found --fail-on {fail_on}; {choices(fail_on, FAIL_ON)}')
+    if fail_on not in _FAIL_ON:
+        raise UsageError(f'found --fail-on {fail_on}; {choices(fail_on, _FAIL_ON)}')
     return fail_on
 
 
@@ -35,21 +35,21 @@ def fails(
     fail_on: str,  # 'drift', 'watch' or 'never'
 ) -> bool:  # raises UsageError
     "Whether a build that runs this comparison fails."
-    return drift.verdict in FAIL_ON[check_fail_on(fail_on)]
+    return drift.verdict in _FAIL_ON[check_fail_on(fail_on)]
 
 # %% ../../nbs/lib/drift/130_export.ipynb #b3c6d6a9
-def printable(text: str) -> str:
+def _printable(text: str) -> str:
     "What XML 1.0 can hold."
     return re.sub(r'[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]', '·', text)
 
 
 def _case(suite: ElementTree.Element, column: ColumnDrift, *, name: str, failing: tuple[str, ...]) -> None:
     "One column as a test."
-    case = ElementTree.SubElement(suite, 'testcase', classname='drift', name=printable(label(name, 200)))
-    reason = printable(label(column.reason, 500))
+    case = ElementTree.SubElement(suite, 'testcase', classname='drift', name=_printable(label(name, 200)))
+    reason = _printable(label(column.reason, 500))
     if not column.muted and column.verdict in failing:
         found = ElementTree.SubElement(case, 'failure', type=column.verdict, message=reason)
-        found.text = printable('\n'.join(f'{name}: {figure}' for name, figure in column_words(column)))
+        found.text = _printable('\n'.join(f'{name}: {figure}' for name, figure in column_words(column)))
     elif column.muted or column.verdict == 'cannot tell':
         ElementTree.SubElement(case, 'skipped', message=f'muted: {reason}' if column.muted else reason)
 
@@ -60,8 +60,8 @@ def junit(
     fail_on: str = 'drift',  # 'drift', 'watch' or 'never'
 ) -> str:  # XML
     "The comparison as the result of tests."
-    failing, suites = FAIL_ON[fail_on], ElementTree.Element('testsuites')
-    suite = ElementTree.SubElement(suites, 'testsuite', name=printable(f'drift {label(drift.batch, 200)}'))
+    failing, suites = _FAIL_ON[fail_on], ElementTree.Element('testsuites')
+    suite = ElementTree.SubElement(suites, 'testsuite', name=_printable(f'drift {label(drift.batch, 200)}'))
     for one in drift.columns:
         _case(suite, one, name=one.column, failing=failing)
     for part in drift.segments:

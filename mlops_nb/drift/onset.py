@@ -15,10 +15,10 @@ from .variation import Variation, points_of
 from ..pages.figures import label
 
 # %% auto #0
-__all__ = ['TOGETHER', 'group_sizes', 'over_groups', 'along', 'began', 'onset_of', 'trend_line', 'grouped']
+__all__ = ['TOGETHER', 'over_groups', 'along', 'began', 'onset_of', 'trend_line', 'grouped']
 
 # %% ../../nbs/lib/drift/060_onset.ipynb #8b57ecbd
-def group_sizes(
+def _group_sizes(
     batches: int,  # after the reference, the last one too
 ) -> list[int]:
     "How many batches are judged together."
@@ -30,7 +30,7 @@ def over_groups(
     ask: Callable[[int], float],  # p of the last so many batches together
 ) -> tuple[float, int]:  # p, and of how many batches it is
     "The surest answer that the batch, or the last few together, give."
-    groups = group_sizes(batches)
+    groups = _group_sizes(batches)
     if not groups:
         return ask(1), 1
     sizes = [1, *groups]

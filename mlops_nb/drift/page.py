@@ -29,13 +29,12 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 # %% auto #0
-__all__ = ['MOST_DETAILED', 'MOST_LISTED', 'ROOM', 'LONGEST', 'Row', 'page_row', 'place', 'Detail', 'scale_of', 'detail',
-           'Command', 'size', 'fitting', 'told_in_full', 'drift_html', 'fragment']
+__all__ = ['LONGEST', 'Row', 'place', 'Detail', 'Command', 'size', 'drift_html', 'fragment']
 
 # %% ../../nbs/lib/drift/150_page.ipynb #ade5429e
-MOST_DETAILED = 30  # columns that are told in full
-MOST_LISTED = 12  # lines of the table that are open; those that drifted always are
-ROOM = 900_000  # bytes for what grows with the data
+_MOST_DETAILED = 30  # columns that are told in full
+_MOST_LISTED = 12  # lines of the table that are open; those that drifted always are
+_ROOM = 900_000  # bytes for what grows with the data
 LONGEST = 240  # letters of a reason
 
 
@@ -55,7 +54,7 @@ class Row:
     anchor: str = ''  # where the page tells more
 
 
-def page_row(
+def _page_row(
     column: ColumnDrift,
     *,
     anchor: str = '',
@@ -100,7 +99,7 @@ class Detail:
     what: str  # the figure that the trend shows, and what is normal
 
 
-def scale_of(column: ColumnDrift) -> str:
+def _scale_of(column: ColumnDrift) -> str:
     "What the overlay shows."
     if column.picture.grid is None:
         return 'share of rows'
@@ -109,7 +108,7 @@ def scale_of(column: ColumnDrift) -> str:
     return f'share of rows, and points gained or lost, with {held} as before'
 
 # %% ../../nbs/lib/drift/150_page.ipynb #4a105161
-def detail(
+def _detail(
     column: ColumnDrift,
     batches: Sequence[str],
     *,
@@ -131,7 +130,7 @@ def detail(
     return Detail(
         anchor, name, label(part, 60) if part else '', mark(column), column.drifted, told,
         tuple(label(words, LONGEST) for words in where), figures,
-        markup(over), scale_of(column), markup(way), what,
+        markup(over), _scale_of(column), markup(way), what,
     )  # fmt: skip
 
 # %% ../../nbs/lib/drift/150_page.ipynb #907422aa
@@ -148,18 +147,18 @@ def size(*texts: str) -> int:
     return sum(len(escape(text).encode()) for text in texts)
 
 
-def fitting(
+def _fitting(
     columns: Sequence[ColumnDrift],
     details: Sequence[Detail],
 ) -> list[Row]:
     "The lines of the table that there is room for."
-    room = ROOM - sum(
+    room = _ROOM - sum(
         2000 + len(one.overlay) + len(one.trend) + size(one.name, *one.findings, *one.where)
         for one in details
     )
     rows = list[Row]()
     for i, column in enumerate(columns):
-        row = page_row(column, anchor=f'column-{i}' if place(column) < 3 and i < MOST_DETAILED else '')
+        row = _page_row(column, anchor=f'column-{i}' if place(column) < 3 and i < _MOST_DETAILED else '')
         room -= 400 + len(row.shape) + size(row.name, row.reason)
         if room < 0:
             break
@@ -167,24 +166,24 @@ def fitting(
     return rows
 
 # %% ../../nbs/lib/drift/150_page.ipynb #cad359a3
-def told_in_full(
+def _told_in_full(
     drift: Drift,
 ) -> list[Detail]:
     "The columns that changed, then the segments in which one did that did not as a whole."
     flagged = sorted((one for one in drift.columns if place(one) < 3), key=place)
     found = [
-        detail(
+        _detail(
             one,
             drift.batches,
             anchor=f'column-{i}',
             where=in_parts(drift, one.column) if one.verdict == 'drift' else (),
         )
-        for i, one in enumerate(flagged[:MOST_DETAILED])
+        for i, one in enumerate(flagged[:_MOST_DETAILED])
     ]
-    room = MOST_DETAILED - len(found)
+    room = _MOST_DETAILED - len(found)
     inside = enumerate(apart(drift)[:room], len(found))
     return found + [
-        detail(one.column, drift.batches, anchor=f'column-{i}', part=one.segment) for i, one in inside
+        _detail(one.column, drift.batches, anchor=f'column-{i}', part=one.segment) for i, one in inside
     ]
 
 # %% ../../nbs/lib/drift/150_page.ipynb #70d0f6ed
@@ -198,9 +197,9 @@ def drift_html(
     **values: Any,  # what the templates ask for
 ) -> str:  # a whole page
     "A comparison as a page."
-    columns, details = sorted(drift.columns, key=place), told_in_full(drift)
-    rows = fitting(columns, details)
-    opened, names = max(MOST_LISTED, sum(place(one) < 3 for one in columns)), drift.reference
+    columns, details = sorted(drift.columns, key=place), _told_in_full(drift)
+    rows = _fitting(columns, details)
+    opened, names = max(_MOST_LISTED, sum(place(one) < 3 for one in columns)), drift.reference
     values = {'links': None, 'head': '', **values}
     return render(
         template, title=title, about=about, drift=drift, answer=drift_sentences(drift), tail=tail,

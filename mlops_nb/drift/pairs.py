@@ -19,10 +19,10 @@ from .statistics import Floats
 from ..profiles.companions import association, rank_correlation
 
 # %% auto #0
-__all__ = ['TINY', 'standardised', 'with_columns', 'grids_of', 'raked', 'coarse', 'draw_pair', 'gather_pair', 'gather_together']
+__all__ = ['gather_pair', 'gather_together']
 
 # %% ../../nbs/lib/drift/090_pairs.ipynb #af87d73c
-def standardised(
+def _standardised(
     grid: Floats,
     first: Floats,  # shares of the first column's bins to hold it to
 ) -> Floats:  # rows in each bin of the second column, as many as the noise of the result stands for
@@ -36,7 +36,7 @@ def standardised(
     return np.asarray(held @ (grid / np.maximum(rows, 1.0)[:, None]) * worth)
 
 
-def with_columns(
+def _with_columns(
     line: Line,
     columns: Set[str],
 ) -> Line | None:  # None: the batch, or all of the reference, has them not
@@ -53,21 +53,21 @@ def with_columns(
     return Line(sides[0], sides[1], places, line.segment)
 
 
-def grids_of(
+def _grids_of(
     name: str,  # of the companion of a pair
     line: Line,
 ) -> tuple[Line, Floats] | None:  # the batches that have it; × places of the first × places of the second
     "The grids of all batches."
-    known = with_columns(line, {name})
+    known = _with_columns(line, {name})
     if known is None:
         return None
     return known, np.array([association(p.columns[name])[0] for p in (*known.reference, *known.later)])
 
 # %% ../../nbs/lib/drift/090_pairs.ipynb #7e11a002
-TINY: Final = 1e-300  # what an empty side is divided by
+_TINY: Final = 1e-300  # what an empty side is divided by
 
 
-def raked(
+def _raked(
     grid: Floats,  # rows in each cell
     sides: tuple[Floats, Floats],  # rows in each row and in each column to bring it to
     *,
@@ -80,13 +80,13 @@ def raked(
     first, second = (side / side.sum() for side in held)
     found = grid.astype(float)
     for _ in range(rounds):
-        found *= (first / np.maximum(found.sum(axis=1), TINY))[:, None]
-        found *= second / np.maximum(found.sum(axis=0), TINY)
+        found *= (first / np.maximum(found.sum(axis=1), _TINY))[:, None]
+        found *= second / np.maximum(found.sum(axis=0), _TINY)
     weights = found / np.maximum(grid, 1.0)
     return np.asarray(found / float((weights**2 * grid).sum()))
 
 
-def coarse(
+def _coarse(
     side: Floats,  # rows of the reference in each place of a column
     groups: int = 4,
 ) -> Floats:  # places × groups: to which group a place belongs
@@ -95,7 +95,7 @@ def coarse(
     return np.asarray(np.eye(groups)[np.minimum(groups - 1, (groups * middle).astype(int))])
 
 # %% ../../nbs/lib/drift/090_pairs.ipynb #7e11a006
-def draw_pair(
+def _draw_pair(
     names: tuple[str, str],
     line: Line,
     grids: Floats,  # batches × places × places
@@ -108,10 +108,10 @@ def draw_pair(
     columns = [[one for one in side if values_of(one)] for side in known]
     if not all(columns) or not sides[0].sum():
         return Picture()
-    groups = [found[:, side @ found > 0] for side in sides for found in [coarse(side)]]
+    groups = [found[:, side @ found > 0] for side in sides for found in [_coarse(side)]]
     before, now = (groups[0].T @ one @ groups[1] for one in (grids[:cut].sum(axis=0), grids[-1]))
     held = before.sum(axis=1), before.sum(axis=0)
-    now = raked(now, held) if both else now * (held[0] / np.maximum(now.sum(axis=1), 1.0))[:, None]
+    now = _raked(now, held) if both else now * (held[0] / np.maximum(now.sum(axis=1), 1.0))[:, None]
     ends = [
         pooled_quantiles(
             quantile_grid(one), np.array([*map(values_of, one)], float), side.cumsum()[:-1] / side.sum()
@@ -129,12 +129,12 @@ def gather_pair(
 ) -> Evidence | None:  # None: not in every reference batch, or not in the batch
     "Look at a column given another one."
     first, _, second = name.partition(MARK)[0].partition('×')
-    if (known := grids_of(name, line)) is None:
+    if (known := _grids_of(name, line)) is None:
         return None
     line, grids = known
     everyone = [*line.reference, *line.later]
     total = grids[: len(line.reference)].sum(axis=(0, 2))
-    counts = np.array([standardised(grid, total / max(1.0, total.sum())) for grid in grids])
+    counts = np.array([_standardised(grid, total / max(1.0, total.sum())) for grid in grids])
     counts = counts[:, counts.any(axis=0)]
     cut = len(line.reference)
     beside = [(p.columns.get(first), values_of(p.columns[name])) for p in everyone]
@@ -150,7 +150,7 @@ def gather_pair(
     gap = (counts[:cut].sum(axis=0) / counts[:cut].sum() - counts[-1] / max(1.0, counts[-1].sum())).cumsum()
     up = bool(gap.max() > -gap.min())
     change = f'moved {"up" if up else "down"} where {first} is as before'
-    picture = draw_pair((first, second), line, grids)
+    picture = _draw_pair((first, second), line, grids)
     return varied(found, Compared(counts[:cut], counts[cut:], change, picture, upwards=up), *line.places)
 
 # %% ../../nbs/lib/drift/090_pairs.ipynb #7e11a004
@@ -159,7 +159,7 @@ def gather_together(
     line: Line,
 ) -> Evidence | None:  # None: not in every batch, or a side that never changes
     "Look at how two columns go together, whatever each of them does."
-    if (known := grids_of(name, line)) is None:
+    if (known := _grids_of(name, line)) is None:
         return None
     line, grids = known
     first, _, second = name.partition(MARK)[0].partition('×')
@@ -168,15 +168,15 @@ def gather_together(
     before, now = rank_correlation(total), rank_correlation(grids[-1])
     if math.isnan(before) or math.isnan(now):
         return None
-    rows, columns = coarse(total.sum(axis=1)), coarse(total.sum(axis=0))
+    rows, columns = _coarse(total.sum(axis=1)), _coarse(total.sum(axis=0))
     small = rows.T @ grids @ columns
     sides = small[:cut].sum(axis=(0, 2)), small[:cut].sum(axis=(0, 1))
-    counts = np.array([raked(one, sides).ravel() for one in small])
+    counts = np.array([_raked(one, sides).ravel() for one in small])
     counts = counts[:, counts[:cut].any(axis=0)]
     column, before_it = line.batch.columns[name], tuple(p.columns[name] for p in line.reference)
     found = Evidence(f'{first} with {second}', 'pair', line, column, before_it, companion=name)
     if not counts[:cut].any(axis=1).all():
         return found
     change = f'no longer go together as before: rank correlation {before:.2f} → {now:.2f}'
-    picture = draw_pair((first, second), line, grids, both=True)
+    picture = _draw_pair((first, second), line, grids, both=True)
     return varied(found, Compared(counts[:cut], counts[cut:], change, picture), *line.places)

@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from mlops_nb.profiles.batch import Profile
 
 # %% auto #0
-__all__ = ['CHOSEN', 'EMPTY', 'batch_name', 'Line', 'is_countable', 'kind_of', 'outside', 'unheard_of', 'distinct_numbers',
-           'new_numbers', 'Shares', 'shares_of', 'Evidence', 'varied', 'gather', 'many_values', 'questions', 'silence',
-           'score_spread']
+__all__ = ['batch_name', 'Line', 'kind_of', 'outside', 'Shares', 'shares_of', 'Evidence', 'varied', 'gather', 'questions',
+           'silence', 'score_spread']
 
 # %% ../../nbs/lib/drift/080_questions.ipynb #4ae9d098
 def batch_name(
@@ -55,7 +54,7 @@ class Line:
         return self.later[-1]
 
 # %% ../../nbs/lib/drift/080_questions.ipynb #8c22d005
-def is_countable(
+def _is_countable(
     column: ColumnProfile,
 ) -> bool:
     "Whether it has values that can be put into bins: infinite numbers cannot."
@@ -78,7 +77,7 @@ def outside(column: ColumnProfile, low: float, high: float) -> float:
     return float(below + 1 - up_to_high)
 
 
-def unheard_of(
+def _unheard_of(
     now: ColumnProfile,
     before: Sequence[ColumnProfile],  # of numbers, in the order of time
     *,
@@ -98,10 +97,10 @@ def unheard_of(
     return [f'{percent(share)} of its values lie beyond all seen before, {lows[-1]:g} to {highs[-1]:g}']
 
 # %% ../../nbs/lib/drift/080_questions.ipynb #5be0a1c3
-CHOSEN: Final = 8, 256  # distinct numbers: fewer say little, more are not chosen from a few but measured
+_CHOSEN: Final = 8, 256  # distinct numbers: fewer say little, more are not chosen from a few but measured
 
 
-def distinct_numbers(
+def _distinct_numbers(
     column: ColumnProfile,  # of numbers
 ) -> Floats:  # ascending
     "The numbers that its sketch holds."
@@ -111,18 +110,18 @@ def distinct_numbers(
     return np.asarray(items[firsts])
 
 
-def new_numbers(
+def _new_numbers(
     now: ColumnProfile,
     before: Sequence[ColumnProfile],  # of numbers, in the order of time
     *,
     least: int = 20,  # values below which a batch says nothing
 ) -> list[str]:  # at most one sentence
     "That most of its few distinct numbers are new, where no batch before brought half as many when it came."
-    own = distinct_numbers(now)
-    if values_of(now) < least or not CHOSEN[0] <= len(own) <= CHOSEN[1]:
+    own = _distinct_numbers(now)
+    if values_of(now) < least or not _CHOSEN[0] <= len(own) <= _CHOSEN[1]:
         return []
-    found = [*(distinct_numbers(column) for column in before if values_of(column) >= least), own]
-    if len(found) <= CALIBRATED or max(map(len, found)) > CHOSEN[1]:
+    found = [*(_distinct_numbers(column) for column in before if values_of(column) >= least), own]
+    if len(found) <= CALIBRATED or max(map(len, found)) > _CHOSEN[1]:
         return []
     known, came = found[0], list[float]()
     for values in found[1:]:
@@ -224,7 +223,7 @@ class Evidence:
         return math.sqrt((normal + noise) / 8)  # nats, by the second order of the divergence
 
 # %% ../../nbs/lib/drift/080_questions.ipynb #0e460c33
-EMPTY: Final = ColumnProfile('', {'counts/n': 0})  # of a batch that has no such column
+_EMPTY: Final = ColumnProfile('', {'counts/n': 0})  # of a batch that has no such column
 
 
 def varied(evidence: Evidence, compared: Compared, here: Floats, there: Floats) -> Evidence:
@@ -254,23 +253,23 @@ def gather(
     gaps = shares_of(pairs, line.places, 'missing')
     if gaps and gaps.reference[:, 0].any():
         found = replace(found, shares=(gaps,))
-    alike = [piece is not None and piece.kind == found.kind and is_countable(piece) for piece in pieces]
-    if now.kind != found.kind or not is_countable(now) or not any(alike) or found.kind == 'other':
+    alike = [piece is not None and piece.kind == found.kind and _is_countable(piece) for piece in pieces]
+    if now.kind != found.kind or not _is_countable(now) or not any(alike) or found.kind == 'other':
         return found
     reference = [piece for piece, good in zip(pieces, alike, strict=True) if piece is not None and good]
     recent = [p.columns.get(name) for p in line.later[:-1]]
-    later = [one if one and one.kind == found.kind and is_countable(one) else EMPTY for one in recent]
+    later = [one if one and one.kind == found.kind and _is_countable(one) else _EMPTY for one in recent]
     here, there = line.places[0][np.array(alike)], line.places[1]
     if found.kind == 'number':
-        news = unheard_of(now, reference) or new_numbers(now, reference)
+        news = _unheard_of(now, reference) or _new_numbers(now, reference)
         found = replace(found, facts=(*found.facts, *(('range', text) for text in news)))
         return varied(found, compare_numbers(now, reference, later), here, there)
     compared = compare_categories(now, reference, later)
     found = varied(found, compared, here, there)
-    return many_values(found, reference, here) if any(c.offset for c in (*reference, now)) else found
+    return _many_values(found, reference, here) if any(c.offset for c in (*reference, now)) else found
 
 # %% ../../nbs/lib/drift/080_questions.ipynb #e518abea
-def many_values(evidence: Evidence, reference: Sequence[ColumnProfile], here: Floats) -> Evidence:
+def _many_values(evidence: Evidence, reference: Sequence[ColumnProfile], here: Floats) -> Evidence:
     "A column of which only some values are counted one by one."
     name, now, line = evidence.name, evidence.batch, evidence.line
     known = [c for c in reference if isinstance(c.components.get('cardinality/hll'), Distinct)]
@@ -285,8 +284,8 @@ def many_values(evidence: Evidence, reference: Sequence[ColumnProfile], here: Fl
     ours = [one for one, p in zip(beside, line.reference, strict=False) if name in p.columns]
     if evidence.compared is None or None in (*ours, beside[-1]) or len(ours) != len(reference):
         return evidence
-    later = [one or EMPTY for one in beside[len(line.reference) :]]
-    counts, after = compare_buckets(later[-1], [one or EMPTY for one in ours], later[:-1])
+    later = [one or _EMPTY for one in beside[len(line.reference) :]]
+    counts, after = compare_buckets(later[-1], [one or _EMPTY for one in ours], later[:-1])
     change = 'rows moved between values, as 64 buckets of their hashes show'
     compared = replace(evidence.compared, reference=counts, later=after, change=change)
     return varied(evidence, compared, here, line.places[1])

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlops_nb.profiles.batch import Profile
 
 # %% auto #0
-__all__ = ['normal_batches', 'reference_batches', 'stands', 'reference_of', 'possible', 'reference_profiles', 'recent_profiles']
+__all__ = ['normal_batches', 'reference_batches', 'stands', 'reference_profiles', 'recent_profiles']
 
 # %% ../../nbs/lib/drift/215_reference.ipynb #b4d0c0de
 def _bad_batches(connection: sa.Connection, model: ModelSettings) -> set[str]:
@@ -82,7 +82,7 @@ def stands(
     return bool(names & {*parts})
 
 
-def reference_of(
+def _reference_of(
     normal: Mapping[str, Sequence[str]],  # as `normal_batches` gives it
     batch: str = '',  # what it is for; '': all that stand for normal
     choice: str = 'all',  # as [drift] says
@@ -100,10 +100,10 @@ def reference_of(
     return of
 
 # %% ../../nbs/lib/drift/215_reference.ipynb #54dc4aef
-def possible(normal: Mapping[str, Sequence[str]], batch: str, choice: str) -> list[str]:
+def _possible(normal: Mapping[str, Sequence[str]], batch: str, choice: str) -> list[str]:
     "The batches that some column may be held against: the others need not be read."
     whole = {name: parts for name, parts in normal.items() if not parts}
-    of_most = reference_of(whole, batch, choice)('')
+    of_most = _reference_of(whole, batch, choice)('')
     return [name for name in normal if name in of_most or name not in whole]
 
 
@@ -134,8 +134,8 @@ def reference_profiles(
 ]:  # in the order of their batches; the metadata says which; raises UsageError, SettingsError
     "The profiles that stand for normal, each with the columns that do."
     normal, choice = normal_batches(store, model), drift_rules(store.settings).reference
-    of = reference_of(normal, batch, choice)
-    names = possible(normal, batch, choice)
+    of = _reference_of(normal, batch, choice)
+    names = _possible(normal, batch, choice)
     return _profiles(store, model, names, lambda column, name: name in of(column))
 
 # %% ../../nbs/lib/drift/215_reference.ipynb #b4d0c1a1
@@ -149,7 +149,7 @@ def recent_profiles(
 ]:  # in the order of their batches; the metadata says which; raises UsageError, SettingsError
     "The profiles of the batches since the reference, each with the columns that do not stand for normal."
     normal, choice = normal_batches(store, model), drift_rules(store.settings).reference
-    of, first = reference_of(normal, batch, choice), min(possible(normal, batch, choice), default=batch)
+    of, first = _reference_of(normal, batch, choice), min(_possible(normal, batch, choice), default=batch)
     alike = ', '.join(part for part in check_choice(choice) if part.startswith('same')) or 'all'
     with store.read() as connection:
         bad = _bad_batches(connection, model)

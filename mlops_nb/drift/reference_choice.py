@@ -16,10 +16,10 @@ from ..core.errors import UsageError, choices
 from .statistics import Floats
 
 # %% auto #0
-__all__ = ['FORMS', 'KINDS', 'starts', 'places_of', 'check_choice', 'choose_reference']
+__all__ = ['KINDS', 'starts', 'places_of', 'check_choice', 'choose_reference']
 
 # %% ../../nbs/lib/drift/100_reference_choice.ipynb #94368868
-FORMS = {
+_FORMS = {
     r'\d{4}-\d\d-\d\d[T ]\d\d(:\d\d)?': '%Y-%m-%dT%H',
     r'\d{4}-\d\d-\d\d': '%Y-%m-%d',
     r'\d{4}-W\d\d': '%G-W%V-%u',
@@ -33,7 +33,7 @@ def starts(
     name: str,  # of a batch
 ) -> datetime | None:  # None: the name says no time
     "When a batch begins, by its name."
-    for form, reading in FORMS.items():
+    for form, reading in _FORMS.items():
         if re.fullmatch(form, name):
             text = name.replace(' ', 'T')[:13] if 'H' in reading else name
             if 'W' in form:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['VERDICTS', 'FORMAT', 'worst', 'Finding', 'Moved', 'TrendLine', 'Onset', 'ColumnDrift', 'Event', 'SegmentDrift',
-           'Estimate', 'Doubt', 'short', 'listed', 'Drift', 'drift_sentences', 'restored', 'drift_from_json']
+           'Estimate', 'Doubt', 'short', 'listed', 'Drift', 'drift_sentences', 'drift_from_json']
 
 # %% ../../nbs/lib/drift/050_result.ipynb #d3a0669e
 VERDICTS = 'drift', 'watch', 'stable', 'cannot tell'  # the most urgent first
@@ -252,7 +252,7 @@ def drift_sentences(
     return [*told, *([f'To be watched: {listed(watched)}.'] if watched else [])]
 
 # %% ../../nbs/lib/drift/050_result.ipynb #9cc12712
-def restored(
+def _restored(
     kind: Any,  # a type of a field: a dataclass, a tuple, an optional one, or a plain type
     value: Any,  # what JSON made of it
 ) -> Any:  # raises TypeError, KeyError, ValueError
@@ -262,14 +262,14 @@ def restored(
         return value
     if get_origin(kind) is tuple:
         if Ellipsis not in get_args(kind):
-            return tuple(restored(part, one) for part, one in zip(parts, value, strict=True))
-        return tuple(restored(parts[0], one) for one in value)
+            return tuple(_restored(part, one) for part, one in zip(parts, value, strict=True))
+        return tuple(_restored(parts[0], one) for one in value)
     if not is_dataclass(kind):
-        return restored(parts[0], value)
+        return _restored(parts[0], value)
     hints = get_type_hints(kind)
     if unknown := value.keys() - {one.name for one in fields(kind)}:
         raise KeyError(min(unknown))
-    return kind(**{name: restored(hints[name], one) for name, one in value.items()})  # type: ignore[operator]
+    return kind(**{name: _restored(hints[name], one) for name, one in value.items()})  # type: ignore[operator]
 
 # %% ../../nbs/lib/drift/050_result.ipynb #33a1484f
 def _of_format_1(column: dict[str, Any]) -> dict[str, Any]:
@@ -290,7 +290,7 @@ def drift_from_json(
             raise ValueError('another format')
         if found == 1:
             value['columns'] = [_of_format_1(column) for column in value['columns']]
-        drift: Drift = restored(Drift, value)
+        drift: Drift = _restored(Drift, value)
         return drift
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise CorruptError(

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 # %% auto #0
-__all__ = ['Floats', 'CALIBRATED', 'PRIOR_DEGREES', 'MOST', 'HABIT', 'divergence', 'student_tail', 'noise_tail', 'came',
-           'expected_unseen', 'together_p', 'tail', 'arrivals_p', 'brought_p', 'unseen_p', 'vanished_p', 'holm']
+__all__ = ['Floats', 'CALIBRATED', 'PRIOR_DEGREES', 'divergence', 'student_tail', 'noise_tail', 'came', 'expected_unseen',
+           'together_p', 'tail', 'unseen_p', 'vanished_p', 'holm']
 
 # %% ../../nbs/lib/drift/020_statistics.ipynb #0c244102
 def divergence(
@@ -92,7 +92,7 @@ def together_p(
     return np.asarray(np.minimum(1.0, product * (1 - np.log(product))))
 
 # %% ../../nbs/lib/drift/020_statistics.ipynb #327a7a31
-MOST = 1_000_000  # rows that are counted one by one; more are as unusual
+_MOST = 1_000_000  # rows that are counted one by one; more are as unusual
 
 
 def tail(
@@ -104,7 +104,7 @@ def tail(
     return min(1.0, max(1e-15, 1.0 - float(np.exp(logs).sum())))
 
 
-def arrivals_p(
+def _arrivals_p(
     values: int,  # new ones in the batch, at least one
     before: int,  # that came in the reference
     times: float,  # as many rows as the batch has, in which they came
@@ -114,7 +114,7 @@ def arrivals_p(
     return tail(shape * math.log(times / (times + 1)), (shape + k) / (k + 1) / (times + 1))
 
 
-def brought_p(
+def _brought_p(
     unseen: tuple[int, int],  # new values in the batch, their rows
     before: tuple[int, int],  # the same of all that came in the reference
 ) -> float:  # between 0 and 1
@@ -122,12 +122,12 @@ def brought_p(
     (values, rows), (ends, more) = unseen, (before[0] + 1, before[1] - before[0] + 1)
     if rows == values:
         return 1.0
-    i, j = np.arange(1.0 * values), np.arange(min(rows - values, MOST) - 1.0)
+    i, j = np.arange(1.0 * values), np.arange(min(rows - values, _MOST) - 1.0)
     first = float(np.log((ends + i) / (ends + more + i)).sum())
     return tail(first, (values + j) / (j + 1) * (more + j) / (ends + more + values + j))
 
 # %% ../../nbs/lib/drift/020_statistics.ipynb #327a7a30
-HABIT = 2  # values that came, from which on coming is a habit
+_HABIT = 2  # values that came, from which on coming is a habit
 
 
 def unseen_p(
@@ -138,13 +138,13 @@ def unseen_p(
 ) -> float:  # between 0 and 1
     "How often a normal batch has as many rows with values never seen before."
     new = [count for batch in came(reference) for count in batch.values()]
-    if not unseen or len(new) < HABIT:
+    if not unseen or len(new) < _HABIT:
         expected = expected_unseen(rows, reference)
         return float((expected / (1 + expected)) ** sum(unseen))
     seen = np.array([sum(counts.values()) for counts in reference[1:]])
-    values = arrivals_p(len(unseen), len(new), float(seen.sum()) / rows)
+    values = _arrivals_p(len(unseen), len(new), float(seen.sum()) / rows)
     again = int((sum(unseen) - len(unseen)) * min(1.0, seen.mean() / rows))  # as in a batch of the reference
-    more = brought_p((len(unseen), len(unseen) + again), (len(new), sum(new)))
+    more = _brought_p((len(unseen), len(unseen) + again), (len(new), sum(new)))
     return float(together_p(np.array([values]), np.array([more]))[0])
 
 # %% ../../nbs/lib/drift/020_statistics.ipynb #f09c146d

@@ -38,9 +38,8 @@ if TYPE_CHECKING:
     from mlops_nb.profiles.column import ColumnProfile
 
 # %% auto #0
-__all__ = ['Source', 'MOST_PERIODS', 'MOST_TOLD', 'Side', 'side', 'judge_columns', 'Profiled', 'profiled', 'parting', 'grids',
-           'since', 'only', 'onsets', 'tracked', 'measured', 'lines', 'through_time', 'Check', 'left_out', 'text_lines',
-           'notes_on', 'next_commands', 'check']
+__all__ = ['Source', 'Side', 'side', 'Profiled', 'profiled', 'grids', 'since', 'only', 'tracked', 'measured', 'lines',
+           'through_time', 'Check', 'left_out', 'check']
 
 # %% ../../nbs/lib/drift/160_two_files.ipynb #b27dc7ea
 Source: TypeAlias = 'str | Path | pa.Table | pd.DataFrame'
@@ -65,7 +64,7 @@ def side(source: Source, name: str) -> Side:  # raises UsageError, NotFoundError
     return Side(name, '', table)
 
 # %% ../../nbs/lib/drift/160_two_files.ipynb #d5707663
-def judge_columns(
+def _judge_columns(
     new: Side,
     history: Side,
     *,
@@ -134,7 +133,7 @@ def _compared(
             raise UsageError(f'found {name!r} for {told}, {kind}; expected {" or ".join(roles)}')
 
 
-def parting(guesses: Sequence[Guess], names: Sequence[str]) -> tuple[str, ...]:  # raises UsageError
+def _parting(guesses: Sequence[Guess], names: Sequence[str]) -> tuple[str, ...]:  # raises UsageError
     "The columns whose values are segments."
     _compared(guesses, names, roles=('category', 'number'), told='segments')
     return tuple(names)
@@ -165,7 +164,7 @@ def since(
     return f'in {listed([name for name, flag in zip(names, flags, strict=True) if flag])} only'
 
 # %% ../../nbs/lib/drift/160_two_files.ipynb #eb672ca6
-MOST_PERIODS = 400  # of the new rows, that are compared one by one
+_MOST_PERIODS = 400  # of the new rows, that are compared one by one
 
 
 def only(profile: Profile, columns: Sequence[str]) -> Profile:
@@ -178,9 +177,9 @@ def only(profile: Profile, columns: Sequence[str]) -> Profile:
     return replace(profile, columns=kept)
 
 
-def onsets(drift: Drift, new: Profiled, history: Profiled) -> dict[str, str]:
+def _onsets(drift: Drift, new: Profiled, history: Profiled) -> dict[str, str]:
     "For each column that drifted, since when."
-    if not drift.drifted or not 1 < len(new.profiles) <= MOST_PERIODS:
+    if not drift.drifted or not 1 < len(new.profiles) <= _MOST_PERIODS:
         return {}
     names = [part for name in drift.drifted for part in (name, *re.split(' given | with ', name))]
     reference = [only(profile, names) for profile in history.profiles]
@@ -256,7 +255,7 @@ class Check:
     @property
     def text(self) -> str:
         "The answer with its reasons, for a terminal."
-        return '\n'.join(text_lines(self))
+        return '\n'.join(_text_lines(self))
 
     def write(self, path: str | Path) -> Path:  # raises OSError
         "Write the page."
@@ -268,7 +267,7 @@ class Check:
         return fragment(self.html)
 
 # %% ../../nbs/lib/drift/160_two_files.ipynb #10e69298
-MOST_TOLD = 10  # columns on a terminal
+_MOST_TOLD = 10  # columns on a terminal
 
 
 def left_out(guesses: Sequence[Guess]) -> list[str]:
@@ -276,25 +275,25 @@ def left_out(guesses: Sequence[Guess]) -> list[str]:
     return [f'{g.column} ({g.role}: {g.why})' for g in guesses if g.role not in COMPARED]
 
 
-def text_lines(check: Check) -> list[str]:
+def _text_lines(check: Check) -> list[str]:
     "The answer with its reasons, line by line."
     told = [check.sentence]
     drifted = [column for column in check.drift.columns if column.drifted] or [
         column for column in check.drift.columns if not check.drift.calibrated and column.distance is not None
     ]
-    for column in drifted[:MOST_TOLD]:
+    for column in drifted[:_MOST_TOLD]:
         since = f'; {check.since[column.column]}' if column.column in check.since else ''
         far = f' (distance {column.distance:.2f}' if column.distance is not None else ''
         far += f', usual {column.usual:.2f})' if far and column.usual is not None else ')' if far else ''
         where = ''.join(f'; {words}' for words in in_parts(check.drift, column.column))
         told.append(f'  {label(column.column, 30)}: {column.reason}{since}{far}{where}')
-    if len(drifted) > MOST_TOLD:
-        told.append(f'  … and {len(drifted) - MOST_TOLD} more on the page')
+    if len(drifted) > _MOST_TOLD:
+        told.append(f'  … and {len(drifted) - _MOST_TOLD} more on the page')
     inside = [one for one in apart(check.drift) if one.column.drifted]
-    for one in inside[:MOST_TOLD]:
+    for one in inside[:_MOST_TOLD]:
         told.append(f'  {label(f"{one.column.column} in {one.segment}", 60)}: {one.column.reason}')
-    if len(inside) > MOST_TOLD:
-        told.append(f'  … and {len(inside) - MOST_TOLD} more in parts of the rows, on the page')
+    if len(inside) > _MOST_TOLD:
+        told.append(f'  … and {len(inside) - _MOST_TOLD} more in parts of the rows, on the page')
     skipped = left_out(check.guesses)
     told += [
         f'Not compared: {"; ".join(skipped[:6])}{f"; and {len(skipped) - 6} more" * (len(skipped) > 6)}'
@@ -302,7 +301,7 @@ def text_lines(check: Check) -> list[str]:
     return [*told, *check.notes]
 
 # %% ../../nbs/lib/drift/160_two_files.ipynb #c9ca253e
-def notes_on(new: Profiled, history: Profiled, drift: Drift, *, every: str) -> list[str]:
+def _notes_on(new: Profiled, history: Profiled, drift: Drift, *, every: str) -> list[str]:
     "What to know about the comparison."
     told = []
     for one, name in (new, 'new rows'), (history, 'rows of the history'):
@@ -332,7 +331,7 @@ def notes_on(new: Profiled, history: Profiled, drift: Drift, *, every: str) -> l
     return told
 
 # %% ../../nbs/lib/drift/160_two_files.ipynb #51b92a9b
-def next_commands(new: Side, history: Side, guesses: Sequence[Guess], *, time: str) -> tuple[Command, ...]:
+def _next_commands(new: Side, history: Side, guesses: Sequence[Guess], *, time: str) -> tuple[Command, ...]:
     "What to do next."
     times = [guess.column for guess in guesses if guess.role == 'time']
     paths = new.path or 'new.parquet', history.path or 'history.parquet'
@@ -371,11 +370,11 @@ def check(
         progress(f'reading {source if isinstance(source, str | Path) else name}')
         sides.append(side(source, name))
     arrived, past = sides
-    guesses = judge_columns(arrived, past, time=time)
+    guesses = _judge_columns(arrived, past, time=time)
     if time:
         event_times(arrived.table, time)  # before the long work starts
         every = every or choose_period(event_times(past.table, time))
-    more = {'key': key, 'pairs': grids(past, guesses, pairs), 'segments': parting(guesses, segments)}
+    more = {'key': key, 'pairs': grids(past, guesses, pairs), 'segments': _parting(guesses, segments)}
     return _checked(arrived, past, guesses, time=time, every=every, alpha=alpha, progress=progress, **more)
 
 # %% ../../nbs/lib/drift/160_two_files.ipynb #27201843
@@ -405,8 +404,8 @@ def _checked(
     name = arrived.name if arrived.name != past.name else f'{arrived.name} (new)'
     whole, rules = replace(merge(new.profiles), metadata={'batch': name}), DriftRules(alpha)
     drift = compare(whole, history.profiles, rules=rules)
-    began, notes = onsets(drift, new, history), tuple(notes_on(new, history, drift, every=every))
-    commands = next_commands(arrived, past, guesses, time=time)
+    began, notes = _onsets(drift, new, history), tuple(_notes_on(new, history, drift, every=every))
+    commands = _next_commands(arrived, past, guesses, time=time)
     spans = [
         (what, f'{side.name}{f", {rows.span}" * bool(time)}')
         for what, side, rows in (('history', past, history), ('new', arrived, new))

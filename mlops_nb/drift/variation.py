@@ -14,8 +14,8 @@ import numpy as np
 from .statistics import PRIOR_DEGREES, Floats, noise_tail, student_tail
 
 # %% auto #0
-__all__ = ['TURNS', 'points_of', 'usual_direction', 'directions_without', 'Growth', 'growth', 'between', 'expected', 'Part',
-           'Variation', 'part_of', 'vary', 'departure', 'share_departure', 'outliers']
+__all__ = ['points_of', 'Growth', 'growth', 'between', 'expected', 'Part', 'Variation', 'vary', 'departure', 'share_departure',
+           'outliers']
 
 # %% ../../nbs/lib/drift/030_variation.ipynb #6fc04c8d
 def points_of(
@@ -26,10 +26,10 @@ def points_of(
     return np.asarray(2 * np.sqrt(counts / np.where(rows > 0, rows, 1.0)))
 
 # %% ../../nbs/lib/drift/030_variation.ipynb #19e335f3
-TURNS = 6  # of the power iteration
+_TURNS = 6  # of the power iteration
 
 
-def usual_direction(
+def _usual_direction(
     points: Floats,  # batches × bins
     rows: Floats,  # of each batch
 ) -> Floats:  # of length 1
@@ -38,7 +38,7 @@ def usual_direction(
     return np.asarray(np.linalg.svd(centered, full_matrices=False)[2][0])
 
 
-def directions_without(
+def _directions_without(
     points: Floats,  # batches × bins
     rows: Floats,  # of each batch
     usual: Floats,  # the direction in which all differ most
@@ -47,7 +47,7 @@ def directions_without(
     others = len(points) - 1
     centered, weight = points - points.mean(axis=0), rows / rows.mean()
     found = np.tile(usual, (len(points), 1))
-    for _ in range(TURNS):
+    for _ in range(_TURNS):
         own = (found * centered).sum(axis=1, keepdims=True) / others  # centres of the others differ
         along = (found @ centered.T + own) * weight
         np.fill_diagonal(along, 0.0)
@@ -132,7 +132,7 @@ class Variation:
     parts: tuple[Part, ...]
 
 # %% ../../nbs/lib/drift/030_variation.ipynb #592e49da
-def part_of(
+def _part_of(
     points: Floats,  # batches × bins
     away: Floats,  # each batch's point less that of all others together
     rows: Floats,
@@ -144,8 +144,8 @@ def part_of(
     "One part of the variation."
     batches, direction = len(points), np.zeros(points.shape[1])
     if straight:
-        direction = usual_direction(points, rows)
-        ways = directions_without(points, rows, direction)
+        direction = _usual_direction(points, rows)
+        ways = _directions_without(points, rows, direction)
         away = away - (away * ways).sum(axis=1, keepdims=True) * ways
         points = points - np.outer(points @ direction, direction)
     inner, noise = points @ points.T, free * (1 / rows[:, None] + 1 / rows[None, :])
@@ -174,10 +174,10 @@ def vary(
         return Variation(total, rows, places, (nothing,))
     points = points_of(counts)
     away = points - points_of(total - counts)
-    whole = part_of(points, away, rows, places=places, free=free, straight=False)
+    whole = _part_of(points, away, rows, places=places, free=free, straight=False)
     if free < 3:  # two or three bins have hardly another direction
         return Variation(total, rows, places, (whole,))
-    rest = part_of(points, away, rows, places=places, free=free - 1, straight=True)
+    rest = _part_of(points, away, rows, places=places, free=free - 1, straight=True)
     return Variation(total, rows, places, (whole, rest))
 
 # %% ../../nbs/lib/drift/030_variation.ipynb #757a0842

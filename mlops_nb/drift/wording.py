@@ -13,17 +13,16 @@ from .result import ColumnDrift, Drift, Estimate, SegmentDrift, listed
 from ..pages.figures import label, percent
 
 # %% auto #0
-__all__ = ['MARKS', 'mark', 'odds', 'spread', 'moved_words', 'missing_words', 'onset_words', 'column_words', 'parted', 'in_parts',
-           'apart', 'Answer', 'alarms_of', 'is_wrong', 'since_when', 'where', 'estimate_words', 'carried_by',
-           'does_it_matter', 'what_to_do', 'glance']
+__all__ = ['mark', 'odds', 'spread', 'missing_words', 'onset_words', 'column_words', 'parted', 'in_parts', 'apart', 'Answer',
+           'where', 'estimate_words', 'glance']
 
 # %% ../../nbs/lib/drift/120_wording.ipynb #cef47381
-MARKS: Final = {'drift': '▲ drift', 'watch': '◆ watch', 'stable': '● stable', 'cannot tell': '○ cannot tell'}
+_MARKS: Final = {'drift': '▲ drift', 'watch': '◆ watch', 'stable': '● stable', 'cannot tell': '○ cannot tell'}
 
 
 def mark(column: ColumnDrift) -> str:
     "The verdict with its sign, for those who cannot see its colour."
-    return f'muted ({column.verdict})' if column.muted else MARKS[column.verdict]
+    return f'muted ({column.verdict})' if column.muted else _MARKS[column.verdict]
 
 
 def odds(p: float) -> str:
@@ -40,7 +39,7 @@ def spread(value: float) -> str:
     return f'{value:.2g} of its spread'
 
 
-def moved_words(column: ColumnDrift) -> list[tuple[str, str]]:  # name and figure
+def _moved_words(column: ColumnDrift) -> list[tuple[str, str]]:  # name and figure
     "How far a column moved, with what is usual."
     moved = column.moved
     if moved is None:
@@ -75,7 +74,7 @@ def onset_words(column: ColumnDrift) -> str:  # '' when it is not known
 
 def column_words(column: ColumnDrift) -> list[tuple[str, str]]:  # name and figure
     "All figures of a column."
-    found = [*moved_words(column)]
+    found = [*_moved_words(column)]
     if missing := missing_words(column):
         found.append(('missing', missing))
     if since := onset_words(column):
@@ -144,7 +143,7 @@ class Answer:
     more: str = ''  # in smaller letters
 
 
-def alarms_of(drift: Drift) -> tuple[ColumnDrift, ...]:
+def _alarms_of(drift: Drift) -> tuple[ColumnDrift, ...]:
     "The columns that count as changed, those of segments last."
     return (
         *(one for one in drift.columns if one.drifted),
@@ -152,7 +151,7 @@ def alarms_of(drift: Drift) -> tuple[ColumnDrift, ...]:
     )
 
 # %% ../../nbs/lib/drift/120_wording.ipynb #7765756f
-def is_wrong(drift: Drift) -> Answer:
+def _is_wrong(drift: Drift) -> Answer:
     "Is something wrong?"
     counted = sum(not one.muted for one in drift.columns)
     words = {
@@ -164,7 +163,7 @@ def is_wrong(drift: Drift) -> Answer:
     return Answer('Is something wrong?', words, more + (f'{", " * bool(more)}{muted} muted' if muted else ''))
 
 
-def since_when(drift: Drift) -> Answer:
+def _since_when(drift: Drift) -> Answer:
     "Since when?"
     found = [*(one for one in drift.columns if one.drifted), *(one.column for one in drift.inside)]
     onsets = sorted({one.onset.since for one in found if one.onset})
@@ -205,29 +204,29 @@ def estimate_words(one: Estimate) -> str:
     return f'{one.metric}: {"; ".join(found)}{usual}'
 
 # %% ../../nbs/lib/drift/120_wording.ipynb #8fd0287a
-def carried_by(drift: Drift) -> list[float]:  # empty: not known
+def _carried_by(drift: Drift) -> list[float]:  # empty: not known
     "The importance of each column that counts as changed: once, in however many segments it did."
-    found = {one.column: one.importance for one in alarms_of(drift) if one.importance is not None}
+    found = {one.column: one.importance for one in _alarms_of(drift) if one.importance is not None}
     return [*found.values()]
 
 
-def does_it_matter(drift: Drift) -> Answer:
+def _does_it_matter(drift: Drift) -> Answer:
     "Does it matter?"
-    question, known = 'Does it matter?', carried_by(drift)
+    question, known = 'Does it matter?', _carried_by(drift)
     weight = f'the columns carry {percent(sum(known))} of the model' if known else ''
     judged = [one for one in drift.performance if one.value is not None or one.realised is not None]
     if judged:
         told = next((one for one in judged if one.alarm), judged[0])
-        words = 'Not to the model so far' if alarms_of(drift) else 'No'
+        words = 'Not to the model so far' if _alarms_of(drift) else 'No'
         words = 'Yes: the model is worse' if told.alarm else words
         return Answer(question, words, '; '.join(filter(None, [estimate_words(told), weight])))
     words = ('Little' if sum(known) < 0.05 else 'It may') if known else 'Not known'
-    return Answer(question, words if alarms_of(drift) else '–', weight)
+    return Answer(question, words if _alarms_of(drift) else '–', weight)
 
 # %% ../../nbs/lib/drift/120_wording.ipynb #367b1359
-def what_to_do(drift: Drift) -> Answer:
+def _what_to_do(drift: Drift) -> Answer:
     "What to do?"
-    question, found = 'What to do?', alarms_of(drift)
+    question, found = 'What to do?', _alarms_of(drift)
     if not drift.calibrated and not found:
         return Answer(question, 'Wait for more batches', 'until then only sampling noise is known')
     kinds = {finding.what for one in found for finding in one.findings if finding.fact}
@@ -236,7 +235,7 @@ def what_to_do(drift: Drift) -> Answer:
     if any(one.alarm for one in drift.performance):
         return Answer(question, 'Retrain, or roll back', 'after a look at the columns that matter most')
     if found:
-        if (known := carried_by(drift)) and sum(known) < 0.05:
+        if (known := _carried_by(drift)) and sum(known) < 0.05:
             return Answer(question, 'Accept or mute it', 'the model hardly uses what changed')
         return Answer(question, 'Find the cause', 'a real change is accepted as the new normal; then retrain')
     return Answer(question, 'Watch' if drift.verdict == 'watch' else 'Nothing')
@@ -244,4 +243,4 @@ def what_to_do(drift: Drift) -> Answer:
 
 def glance(drift: Drift) -> Sequence[Answer]:
     "The five questions, answered."
-    return [is_wrong(drift), since_when(drift), where(drift), does_it_matter(drift), what_to_do(drift)]
+    return [_is_wrong(drift), _since_when(drift), where(drift), _does_it_matter(drift), _what_to_do(drift)]

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from mlops_nb.store.store import Store
 
 # %% auto #0
-__all__ = ['DatasetVersion', 'step', 'Context', 'makers', 'Folder', 'write_context', 'read_context', 'past_artifacts', 'missing',
-           'as_metric', 'add_project_to_path', 'by_hand', 'Running', 'load', 'profiled', 'save', 'Step', 'attached']
+__all__ = ['DatasetVersion', 'step', 'Context', 'Folder', 'write_context', 'read_context', 'past_artifacts', 'missing', 'by_hand',
+           'Running', 'load', 'profiled', 'save', 'Step', 'attached']
 
 # %% ../../nbs/lib/flows/010_context.ipynb #5d719ded
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Context:
     store: Store | None = None  # the project's, where it is open
 
 # %% ../../nbs/lib/flows/010_context.ipynb #e118b899
-def makers(
+def _makers(
     settings: Settings,
     name: str,  # an artifact's name
 ) -> tuple[str, ...]:
@@ -122,7 +122,7 @@ def past_artifacts(settings: Settings, run: str = '') -> Mapping[str, Any]:
 
 def missing(context: Context, name: str) -> NotFoundError:
     "The error for an artifact that is nowhere: what there is, or which step would have made it."
-    made_by = makers(context.settings, name)
+    made_by = _makers(context.settings, name)
     if made_by:
         return NotFoundError(
             f'no run has saved {name!r} yet; the step {made_by[0]!r} saves it: run its flow first '
@@ -135,7 +135,7 @@ def missing(context: Context, name: str) -> NotFoundError:
     )
 
 # %% ../../nbs/lib/flows/010_context.ipynb #72740903
-def as_metric(name: str, value: Any) -> float:
+def _as_metric(name: str, value: Any) -> float:
     "The metric as a float; UsageError for what isn't one finite number."
     if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
         raise UsageError(
@@ -145,7 +145,7 @@ def as_metric(name: str, value: Any) -> float:
     return float(value)
 
 # %% ../../nbs/lib/flows/010_context.ipynb #597bc9a0
-def add_project_to_path() -> None:
+def _add_project_to_path() -> None:
     "Put the project's folder on `sys.path`, where there is a project."
     try:
         root = str(find_root())
@@ -167,7 +167,7 @@ class Running:
     def __init__(self, context: Context | None = None) -> None:  # None: found when it is first needed
         self._context = context
         self._store: Store | None = None
-        add_project_to_path()
+        _add_project_to_path()
 
     @property
     def context(self) -> Context:
@@ -246,7 +246,7 @@ class Step(Running):
 
     def log(self, **metrics: float) -> None:
         "Keep numbers as metrics of this run."
-        self.context.metrics.update({name: as_metric(name, value) for name, value in metrics.items()})
+        self.context.metrics.update({name: _as_metric(name, value) for name, value in metrics.items()})
 
     def profile(
         self,

@@ -40,9 +40,7 @@ if TYPE_CHECKING:
     from mlops_nb.store.store import Store
 
 # %% auto #0
-__all__ = ['PACKED', 'LEFT_OUT', 'REMOTE', 'StepFailed', 'reported', 'find_notebook', 'NotebookParameter', 'pinned',
-           'add_parameters', 'filled', 'package_files', 'FlowArtifacts', 'tell', 'holder', 'run_step', 'keep_notebooks',
-           'refuse_remote', 'perform', 'notebook']
+__all__ = ['StepFailed', 'reported', 'NotebookParameter', 'pinned', 'filled', 'FlowArtifacts', 'tell', 'notebook']
 
 # %% ../../nbs/lib/flows/050_decorators.ipynb #e7af4d5b
 class StepFailed(MetaflowException):  # type: ignore[misc]
@@ -60,7 +58,7 @@ def reported() -> Iterator[None]:
         raise StepFailed(f'{type(error).__name__}: {error}') from error
 
 # %% ../../nbs/lib/flows/050_decorators.ipynb #cda1a4fb
-def find_notebook(
+def _find_notebook(
     settings: Settings,
     name: str,  # a step's name in the `[model …]` section, or a path relative to the project
 ) -> Path:
@@ -111,7 +109,7 @@ def pinned(spec: str) -> str:  # raises UsageError, NotFoundError
     return str(find(open_store(load_settings()), spec))
 
 # %% ../../nbs/lib/flows/050_decorators.ipynb #f4fb3704
-def add_parameters(mutable_flow: Any, path: Path, *, mapped: Mapping[str, Any]) -> None:
+def _add_parameters(mutable_flow: Any, path: Path, *, mapped: Mapping[str, Any]) -> None:
     "Give a flow the parameters of one of its notebooks that nothing else fills."
     there, contract = dict(mutable_flow.parameters), contract_of(path)
     for parameter in contract.parameters:
@@ -149,20 +147,20 @@ def filled(
     return contract.check(values)
 
 # %% ../../nbs/lib/flows/050_decorators.ipynb #8c096646
-PACKED = '.ipynb', '.py', '.ini', '.toml'
-LEFT_OUT = 'node_modules', 'build', 'dist', '__pycache__'
+_PACKED = '.ipynb', '.py', '.ini', '.toml'
+_LEFT_OUT = 'node_modules', 'build', 'dist', '__pycache__'
 
 
-def package_files(root: Path) -> Iterator[tuple[str, str]]:
+def _package_files(root: Path) -> Iterator[tuple[str, str]]:
     "A project's files that a step needs: path here, and path in the code package."
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(
             n
             for n in folders
-            if not n.startswith('.') and n not in LEFT_OUT and not (Path(folder) / n / 'pyvenv.cfg').exists()
+            if not n.startswith('.') and n not in _LEFT_OUT and not (Path(folder) / n / 'pyvenv.cfg').exists()
         )
         for name in sorted(names):
-            if name.endswith(PACKED):
+            if name.endswith(_PACKED):
                 path = Path(folder) / name
                 yield str(path), str(path.relative_to(root))
 
@@ -196,7 +194,7 @@ def tell(stream: str, text: str) -> None:
     print(text, end='', file=getattr(sys, stream), flush=True)
 
 
-def holder(context: Context, notebook: Notebook, seconds: float) -> Holder:
+def _holder(context: Context, notebook: Notebook, seconds: float) -> Holder:
     "Where a notebook of a flow waits. Metaflow shows a line; who started the flow tells the rest."
     return Holder(
         context.settings.root,
@@ -207,7 +205,7 @@ def holder(context: Context, notebook: Notebook, seconds: float) -> Holder:
     )
 
 # %% ../../nbs/lib/flows/050_decorators.ipynb #fe2a7386
-def run_step(
+def _run_step(
     notebook: Notebook,
     context: Context,
     *,
@@ -217,7 +215,7 @@ def run_step(
     settings = context.settings
     seconds = float(os.environ.get(HOLD) or 0)
     options: dict[str, Any] = {
-        'hold': holder(context, notebook, seconds) if seconds else None,
+        'hold': _holder(context, notebook, seconds) if seconds else None,
         'log_output': tell if os.environ.get(LOG_OUTPUT) else None,
         'engine': settings.engine,
         'timeout': settings.timeout,
@@ -241,7 +239,7 @@ def run_step(
     return execution
 
 # %% ../../nbs/lib/flows/050_decorators.ipynb #e367b6d6
-def keep_notebooks(
+def _keep_notebooks(
     store: Store,
     run: str,  # such as 'TrainFlow/12'
     *,
@@ -264,15 +262,15 @@ def keep_notebooks(
         return digests[1], str(head(connection))
 
 # %% ../../nbs/lib/flows/050_decorators.ipynb #8589743c
-REMOTE = 'kubernetes', 'batch', 'snowpark'
+_REMOTE = 'kubernetes', 'batch', 'snowpark'
 
 
-def refuse_remote(
+def _refuse_remote(
     settings: Settings,
     decorators: list[str],  # names of the step's Metaflow decorators
 ) -> None:
     "UsageError when a step would run where the project's store is not."
-    remote = [name for name in decorators if name in REMOTE]
+    remote = [name for name in decorators if name in _REMOTE]
     if remote and '://' not in settings.store_url:
         raise UsageError(
             f'a step would run with @{remote[0]}, but [store] url = {settings.store_url} is a folder here; '
@@ -280,27 +278,27 @@ def refuse_remote(
         )
 
 # %% ../../nbs/lib/flows/050_decorators.ipynb #fa21075c
-def perform(decorator: notebook, step_name: str, flow: FlowSpec, inputs: Any) -> None:
+def _perform(decorator: notebook, step_name: str, flow: FlowSpec, inputs: Any) -> None:
     "Run a decorated step's notebook and set what it saved on the flow."
     with made_to_stay():
         from mlops_nb.store.store import open_store
 
         settings = load_settings()
         refuse_stale(settings.root)
-        source = read_notebook(find_notebook(settings, decorator.name))
+        source = read_notebook(_find_notebook(settings, decorator.name))
         store = open_store(settings)
         artifacts = FlowArtifacts(flow, inputs)
         values = filled(source, artifacts, mapping=decorator.mapping)
     before = [getattr(place, 'metrics', {}) for place in reversed(artifacts.places)]
     context = Context(settings, f'{flow.name}/{current.run_id}', step_name, artifacts, store=store)
-    execution = run_step(source, context, values=values)
+    execution = _run_step(source, context, values=values)
     for name, value in context.saved.items():
         setattr(flow, name, value)
     flow.rules_hash = settings.rules_hash
     flow.metrics = {k: v for metrics in [*before, context.metrics] for k, v in metrics.items()}
     with made_to_stay():
         executed = execution.to_bytes()
-        kept = keep_notebooks(store, context.run, notebook=source, executed=executed)
+        kept = _keep_notebooks(store, context.run, notebook=source, executed=executed)
         flow.executed_notebook, flow.audit_head = kept
         title, go_on = f'{current.pathspec}: {source.path.name}', os.environ.get(GO_ON, '')
         save_card(flow, card_page(execution, title, go_on=go_on))
@@ -323,21 +321,21 @@ class notebook(UserStepDecorator, StepMutator):  # type: ignore[misc]  # noqa: N
     def pre_mutate(self, mutable_step: Any) -> None:
         "Give the flow the notebook's parameters."
         with reported():
-            path = find_notebook(load_settings(), self.name)
-            add_parameters(mutable_step.flow, path, mapped=self.mapping)
+            path = _find_notebook(load_settings(), self.name)
+            _add_parameters(mutable_step.flow, path, mapped=self.mapping)
 
     def mutate(self, mutable_step: Any) -> None:
         "Refuse to go where the store can't be reached; have a card made."
         with reported():
-            refuse_remote(load_settings(), [spec[0] for spec in mutable_step.decorator_specs])
+            _refuse_remote(load_settings(), [spec[0] for spec in mutable_step.decorator_specs])
         add_card(mutable_step)
 
     def add_to_package(self) -> Iterator[tuple[str, str, ContentType]]:
         "The project's files, for steps that run elsewhere."
-        for path, inside in package_files(load_settings().root):
+        for path, inside in _package_files(load_settings().root):
             yield path, inside, ContentType.USER_CONTENT
 
     def pre_step(self, step_name: str, flow: FlowSpec, inputs: Any = None) -> None:
         "Run the notebook, so that its outputs are on `self` when the step's body runs."
         with reported():
-            perform(self, step_name, flow, inputs)
+            _perform(self, step_name, flow, inputs)

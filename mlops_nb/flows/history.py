@@ -28,11 +28,10 @@ if TYPE_CHECKING:
     from mlops_nb.store.store import Store
 
 # %% auto #0
-__all__ = ['look_into', 'all_runs', 'run_witnesses', 'run_status', 'run_parameters', 'run_metrics', 'used_datasets', 'runs',
-           'PastArtifacts', 'past_artifacts', 'executed_notebooks']
+__all__ = ['all_runs', 'run_witnesses', 'run_parameters', 'runs', 'PastArtifacts', 'past_artifacts', 'executed_notebooks']
 
 # %% ../../nbs/lib/flows/040_history.ipynb #08134c2f
-def look_into(settings: Settings) -> None:
+def _look_into(settings: Settings) -> None:
     "Have Metaflow's client look for runs in this project, also where it has looked into another one before."
     from metaflow import get_metadata, metadata
 
@@ -50,7 +49,7 @@ def all_runs(
     from metaflow import Flow, Metaflow
 
     os.environ.setdefault('METAFLOW_USER', settings.user)
-    look_into(settings)
+    _look_into(settings)
     namespace(None)
     flows = [Flow(flow)] if flow else list(Metaflow().flows)
     return sorted((run for one in flows for run in one), key=lambda run: run.created_at, reverse=True)
@@ -72,7 +71,7 @@ def run_witnesses(
     return found
 
 # %% ../../nbs/lib/flows/040_history.ipynb #23780057
-def run_status(run: Run) -> str:
+def _run_status(run: Run) -> str:
     "'done', 'failed', or 'unfinished': still running, or killed."
     if run.successful:
         return 'done'
@@ -86,7 +85,7 @@ def run_parameters(run: Run) -> dict[str, Any]:
     return {a.id: a.data for a in task if not a.id.startswith('_') and a.id != 'name'} if task else {}
 
 
-def run_metrics(run: Run) -> dict[str, float]:
+def _run_metrics(run: Run) -> dict[str, float]:
     "What a run's notebooks logged, from its latest task that has it."
     for one_step in run.steps():
         for task in one_step:
@@ -95,7 +94,7 @@ def run_metrics(run: Run) -> dict[str, float]:
     return {}
 
 # %% ../../nbs/lib/flows/040_history.ipynb #50c8e643
-def used_datasets(store: Store, run: str) -> str:
+def _used_datasets(store: Store, run: str) -> str:
     "The versions of datasets that a run used or made, such as 'flights@6'."
     from sqlalchemy import select
 
@@ -125,14 +124,14 @@ def runs(
         rows.append(
             {
                 'run': run.pathspec,
-                'status': run_status(run),
+                'status': _run_status(run),
                 'started': run.created_at,
                 'seconds': (ended - run.created_at).total_seconds() if ended else float('nan'),
                 'user': next((tag[5:] for tag in run.system_tags if tag.startswith('user:')), ''),
                 'tags': ' '.join(sorted(run.user_tags)),
-                'datasets': used_datasets(store, run.pathspec),
+                'datasets': _used_datasets(store, run.pathspec),
                 **{f'params.{k}': v for k, v in run_parameters(run).items()},
-                **{f'metrics.{k}': v for k, v in run_metrics(run).items()},
+                **{f'metrics.{k}': v for k, v in _run_metrics(run).items()},
             }
         )
     return pd.DataFrame(rows)
@@ -170,7 +169,7 @@ def past_artifacts(
     "The artifacts that `step.load` finds by hand (an entry point of the group `mlops_nb.runs`)."
     if not run:
         return PastArtifacts(all_runs(settings))
-    look_into(settings)
+    _look_into(settings)
     try:
         return PastArtifacts([Run(run, _namespace_check=False)])
     except MetaflowNotFound:

@@ -20,7 +20,7 @@ from ..store.schema import dataset_version, drift_report, model_version
 from ..store.store import Store, get_alias
 
 # %% auto #0
-__all__ = ['NextStep', 'of_models', 'of_reports', 'scoring', 'of_datasets', 'next_steps', 'shown']
+__all__ = ['NextStep', 'scoring', 'next_steps', 'shown']
 
 # %% ../../nbs/lib/flows/070_next_steps.ipynb #adb53d25
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class NextStep:
     why: str
 
 # %% ../../nbs/lib/flows/070_next_steps.ipynb #2a09d203
-def of_models(store: Store, run: str) -> Iterator[NextStep]:
+def _of_models(store: Store, run: str) -> Iterator[NextStep]:
     "What to do with the model versions that a run registered."
     columns = model_version.c.model, model_version.c.version
     with store.read() as connection:
@@ -46,7 +46,7 @@ def of_models(store: Store, run: str) -> Iterator[NextStep]:
             yield NextStep(command, f'{version} passed its gates and can go to work')
 
 # %% ../../nbs/lib/flows/070_next_steps.ipynb #e2087345
-def of_reports(store: Store, run: str) -> Iterator[NextStep]:
+def _of_reports(store: Store, run: str) -> Iterator[NextStep]:
     "What to do with the drift reports that a run made."
     columns = drift_report.c.model, drift_report.c.batch
     with store.read() as connection:
@@ -66,7 +66,7 @@ def scoring(settings: Settings, dataset: str, batch: str) -> str:  # '' where no
     return ''
 
 # %% ../../nbs/lib/flows/070_next_steps.ipynb #929b4402
-def of_datasets(store: Store, run: str) -> Iterator[NextStep]:
+def _of_datasets(store: Store, run: str) -> Iterator[NextStep]:
     "What to do with the batches that a run brought, the largest first; at most three."
     columns = dataset_version.c.dataset, dataset_version.c.batch, dataset_version.c.version
     with store.read() as connection:
@@ -89,7 +89,7 @@ def next_steps(
     run: str,  # 'TrainFlow/12', which has ended well
 ) -> list[NextStep]:  # the most useful first
     "What a person would do with what a run has made."
-    found = [*of_models(store, run), *of_reports(store, run)] or list(of_datasets(store, run))
+    found = [*_of_models(store, run), *_of_reports(store, run)] or list(_of_datasets(store, run))
     return [*found, NextStep(f'mlops-nb runs show {run} --folder pages', 'its notebooks, as pages')]
 
 

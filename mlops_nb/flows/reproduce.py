@@ -30,8 +30,7 @@ from ..store.schema import alias, dataset_part, dataset_version, edge, file, pro
 from ..store.store import Store, name_file, open_store
 
 # %% auto #0
-__all__ = ['PREDICT', 'Reproduction', 'changed_packages', 'used_by', 'copy_datasets', 'copy_references', 'flow_of', 'options',
-           'reproduce']
+__all__ = ['Reproduction', 'options', 'reproduce']
 
 # %% ../../nbs/lib/flows/060_reproduce.ipynb #84aabb83
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class Reproduction:
         return [*told, f'{data}{where}, in {self.seconds:.0f} s']
 
 # %% ../../nbs/lib/flows/060_reproduce.ipynb #da3fc3f5
-def changed_packages(
+def _changed_packages(
     before: Iterable[str],  # 'numpy==2.4.6'
     after: Iterable[str],
 ) -> tuple[str, ...]:
@@ -89,7 +88,7 @@ def changed_packages(
     )
 
 # %% ../../nbs/lib/flows/060_reproduce.ipynb #4da3ff23
-def used_by(
+def _used_by(
     store: Store,
     run: str,  # 'TrainFlow/12'
     *,
@@ -118,7 +117,7 @@ def _copy_rows(source: Store, target: Store, table: sa.Table, where: sa.ColumnEl
             connection.execute(table.insert(), rows)
 
 
-def copy_datasets(
+def _copy_datasets(
     source: Store,
     target: Store,  # without these versions
     versions: Sequence[tuple[str, int]],  # of `used_by`
@@ -140,7 +139,7 @@ def copy_datasets(
         _copy_rows(source, target, profile, profile.c.dataset == dataset)
 
 # %% ../../nbs/lib/flows/060_reproduce.ipynb #ff5a711c
-def copy_references(
+def _copy_references(
     source: Store,
     target: Store,  # without these versions
     versions: Sequence[tuple[str, int]],  # of `used_by`
@@ -151,7 +150,7 @@ def copy_references(
         _copy_rows(source, target, reference, here)
 
 # %% ../../nbs/lib/flows/060_reproduce.ipynb #82d084d3
-def flow_of(
+def _flow_of(
     settings: Settings,
     run: str,  # 'TrainFlow/12'
 ) -> str:  # 'train'; raises NotFoundError
@@ -208,12 +207,12 @@ def _prepare(version: ModelVersion, folder: Path) -> Store:
         own, store_url=url, catalogue_url=f'sqlite:///{url}/catalogue.db', user=version.created_by
     )
     store = open_store(settings)
-    copy_datasets(version.store, store, used_by(version.store, version.run))
-    copy_references(version.store, store, used_by(version.store, version.run, kind='reference'))
+    _copy_datasets(version.store, store, _used_by(version.store, version.run))
+    _copy_references(version.store, store, _used_by(version.store, version.run, kind='reference'))
     return store
 
 # %% ../../nbs/lib/flows/060_reproduce.ipynb #e07e3c2a
-PREDICT = """
+_PREDICT = """
 import json, sys
 from mlops_nb.store.artifacts import from_arrow, from_parquet
 from mlops_nb.models.version import load_version
@@ -246,7 +245,7 @@ def _compare(version: ModelVersion, now: Mapping[str, Any], seconds: float) -> R
     return Reproduction(
         str(version), len(before), furthest(before, said) if before else 0.0,
         {name: pair for name, pair in pairs.items() if pair[0] != pair[1]},
-        changed_packages(about['lock'], lock()), version.datasets, seconds,
+        _changed_packages(about['lock'], lock()), version.datasets, seconds,
     )  # fmt: skip
 
 # %% ../../nbs/lib/flows/060_reproduce.ipynb #99fdf235
@@ -266,7 +265,7 @@ def reproduce(
         if parameters is None:
             parameters = run_parameters(past_artifacts(store.settings, version.run).past[0])
         arguments = ['run', *options(parameters)]
-        command, _ = flow_command(other.settings, flow_of(other.settings, version.run), arguments=arguments)
+        command, _ = flow_command(other.settings, _flow_of(other.settings, version.run), arguments=arguments)
         environment = _environment(other.settings, version)
         _run(command, folder, environment)
         sample = version.about()['sample']
@@ -274,5 +273,5 @@ def reproduce(
         if sample:
             asked.append(str(folder / 'kept-sample'))
             Path(asked[-1]).write_bytes(store.get(sample))
-        said = _run([sys.executable, '-c', PREDICT, *asked], folder, environment)
+        said = _run([sys.executable, '-c', _PREDICT, *asked], folder, environment)
         return _compare(version, json.loads(said.splitlines()[-1]), time.perf_counter() - started)

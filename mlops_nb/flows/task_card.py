@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mlops_nb.notebooks.execute import Execution
 
 # %% auto #0
-__all__ = ['card_page', 'saves_directly', 'NotebookCard', 'add_card', 'save_card']
+__all__ = ['card_page', 'NotebookCard', 'add_card', 'save_card']
 
 # %% ../../nbs/lib/flows/030_task_card.ipynb #e6866ef8
 def card_page(
@@ -39,7 +39,7 @@ def card_page(
     return notebook_html(execution.notebook, title=title, banner=banner, go_on=go_on)
 
 # %% ../../nbs/lib/flows/030_task_card.ipynb #648600a1
-def saves_directly() -> bool:
+def _saves_directly() -> bool:
     "Whether this version of Metaflow saves cards in the way that we know."
     takes = {
         FlowDataStore.__init__: {'flow_name', 'storage_impl', 'ds_root'},
@@ -67,7 +67,7 @@ def add_card(
     mutable_step: Any,  # Metaflow's
 ) -> None:
     "Where Metaflow does not save cards as we know it, have it make them itself."
-    if not saves_directly():
+    if not _saves_directly():
         mutable_step.add_decorator('card', deco_kwargs={'type': NotebookCard.type, 'id': 'notebook'})
 
 # %% ../../nbs/lib/flows/030_task_card.ipynb #68836a4a
@@ -76,7 +76,7 @@ def save_card(
     html: str,  # one self-contained page
 ) -> None:
     "Show a page as the card of the running task."
-    if not saves_directly():
+    if not _saves_directly():
         flow.executed_page = html
         return
     storage = type(flow._datastore._storage_impl)

@@ -22,8 +22,7 @@ from ..store.schema import alias as alias_table, model_version
 from ..store.store import Store, get_alias, move_alias
 
 # %% auto #0
-__all__ = ['MOVES', 'failed_gates', 'refuse_failed', 'Move', 'Request', 'needs_approval', 'requests', 'promote', 'refuse_author',
-           'approve', 'reject', 'rollback', 'alias_faults', 'faults']
+__all__ = ['failed_gates', 'Move', 'Request', 'requests', 'promote', 'approve', 'reject', 'rollback', 'faults']
 
 # %% ../../nbs/lib/models/170_aliases.ipynb #ab741f39
 def failed_gates(
@@ -45,7 +44,7 @@ def failed_gates(
     return tuple(gate for gate in (*asked, *own) if not gate.passed)
 
 
-def refuse_failed(
+def _refuse_failed(
     settings: Settings,
     version: ModelVersion,
     alias: str,
@@ -120,7 +119,7 @@ def _seen(store: Store, model: str, alias: str) -> tuple[int, int] | None:
         return get_alias(connection, 'model', model, alias)
 
 # %% ../../nbs/lib/models/170_aliases.ipynb #13929873
-def needs_approval(
+def _needs_approval(
     settings: Settings,
     model: str,
     alias: str,
@@ -198,8 +197,8 @@ def promote(
     if seen and seen[0] == version.version:
         return Move(version.model, alias, version.version, version.version, seen[1])
     refuse_open(store, settings, version.model)
-    refuse_failed(settings, version, alias)
-    if needs_approval(settings, version.model, alias):
+    _refuse_failed(settings, version, alias)
+    if _needs_approval(settings, version.model, alias):
         return _request(store, settings, version, alias=alias, why=why, seen=seen)
     with store.begin() as connection:
         return _move(connection, settings, version, alias=alias, action='promote', why=why, seen=seen)
@@ -218,7 +217,7 @@ def _wanted(connection: sa.Connection, version: ModelVersion, alias: str) -> Req
     )
 
 
-def refuse_author(
+def _refuse_author(
     settings: Settings,
     version: ModelVersion,
     request: Request,
@@ -246,13 +245,13 @@ def approve(
     allowed(settings, 'approve')
     version = load_version(store, spec)
     refuse_open(store, settings, version.model)
-    refuse_failed(settings, version, alias)
+    _refuse_failed(settings, version, alias)
     with store.begin() as connection:
         seen = get_alias(connection, 'model', version.model, model_name(alias))
         if seen and seen[0] == version.version:
             return Move(version.model, alias, version.version, version.version, seen[1])
         asked = _wanted(connection, version, alias)
-        refuse_author(settings, version, asked)
+        _refuse_author(settings, version, asked)
         more = {'asked_by': asked.who, 'asked_why': asked.why}
         return _move(connection, settings, version, alias=alias, action='approve', why=why, seen=seen, **more)
 
@@ -279,7 +278,7 @@ def reject(
     return asked
 
 # %% ../../nbs/lib/models/170_aliases.ipynb #0d43e69a
-MOVES = 'promote', 'approve', 'rollback'
+_MOVES = 'promote', 'approve', 'rollback'
 
 
 def _path(moves: Iterable[Entry]) -> list[int]:
@@ -295,7 +294,7 @@ def _path(moves: Iterable[Entry]) -> list[int]:
 # %% ../../nbs/lib/models/170_aliases.ipynb #f2d1aa40
 def _rolled_back(story: Iterable[Entry], leaving: int) -> bool:
     "Whether the last move of an alias was the roll back from a version."
-    moves = [entry for entry in story if entry.action in MOVES]
+    moves = [entry for entry in story if entry.action in _MOVES]
     return bool(moves) and moves[-1].action == 'rollback' and moves[-1].details['from'] == leaving
 
 # %% ../../nbs/lib/models/170_aliases.ipynb #16d8e491
@@ -331,7 +330,7 @@ def _gaps(story: Iterable[Entry]) -> Iterator[str]:
     "Where the story of an alias is no chain."
     at, revision = None, 0
     for entry in story:
-        if entry.action not in MOVES:
+        if entry.action not in _MOVES:
             continue
         revision += 1
         before = entry.details.get('from')
@@ -340,12 +339,12 @@ def _gaps(story: Iterable[Entry]) -> Iterator[str]:
         at = entry.details['to']
 
 
-def alias_faults(
+def _alias_faults(
     story: Iterable[Entry],  # of one alias
     points: tuple[int, int] | None,  # version and revision, as the catalogue says
 ) -> list[str]:
     "What does not fit between an alias and its story."
-    moves = [entry for entry in story if entry.action in MOVES]
+    moves = [entry for entry in story if entry.action in _MOVES]
     expected = (moves[-1].details['to'], len(moves)) if moves else None
     found = list(_gaps(moves))
     if points != expected:
@@ -382,7 +381,7 @@ def faults(
         found = list(_version_faults(connection, told))
         rows = connection.execute(sa.select(alias_table).where(alias_table.c.kind == 'model')).all()
     points = {_subject(row.name, row.alias): (row.version, row.revision) for row in rows}
-    moved = {name for name, story in stories.items() if any(e.action in MOVES for e in story)}
+    moved = {name for name, story in stories.items() if any(e.action in _MOVES for e in story)}
     for name in sorted({*points, *moved}):
-        found += alias_faults(stories.get(name, []), points.get(name))
+        found += _alias_faults(stories.get(name, []), points.get(name))
     return found

@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['SECTIONS', 'MOST_ROWS', 'VERSION', 'HEAD', 'WORDS', 'OPENING', 'TRYING', 'Prose', 'section', 'prose', 'figure',
-           'between', 'table_rows', 'shown_table', 'answer', 'verdict', 'draft_card', 'finish_card', 'card_witness',
-           'history', 'alias_entries', 'card_html', 'card_notebook']
+__all__ = ['VERSION', 'HEAD', 'WORDS', 'Prose', 'section', 'prose', 'figure', 'between', 'table_rows', 'answer', 'verdict',
+           'draft_card', 'finish_card', 'card_witness', 'history', 'alias_entries', 'card_html', 'card_notebook']
 
 # %% ../../nbs/lib/models/150_card.ipynb #5b6a79f1
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class Prose:
         return {**vars(self), 'notebooks': [list(pair) for pair in self.notebooks]}
 
 
-SECTIONS = {'purpose': r'purpose|intended use|what it is for', 'limits': r'limits|limitations|caveats'}
+_SECTIONS = {'purpose': r'purpose|intended use|what it is for', 'limits': r'limits|limitations|caveats'}
 
 
 def section(
@@ -73,7 +72,7 @@ def prose(
         said.append((step, told[1] if told else ''))
         texts.append(text)
     whole = '\n\n'.join(texts)
-    return Prose(tuple(said), **{name: section(whole, pattern) for name, pattern in SECTIONS.items()})
+    return Prose(tuple(said), **{name: section(whole, pattern) for name, pattern in _SECTIONS.items()})
 
 # %% ../../nbs/lib/models/150_card.ipynb #e40f9442
 def figure(
@@ -106,7 +105,7 @@ def _metric(name: str, value: float, ends: Sequence[float] | None) -> dict[str, 
     return {'name': name, 'value': figure(value), 'interval': between(low, high), 'bar': bar}
 
 # %% ../../nbs/lib/models/150_card.ipynb #6c7136af
-MOST_ROWS = 40  # of a table that are shown
+_MOST_ROWS = 40  # of a table that are shown
 
 
 def table_rows(
@@ -122,7 +121,7 @@ def table_rows(
     return {'columns': list(map(str, frame.columns)), 'rows': rows}
 
 
-def shown_table(
+def _shown_table(
     title: str,
     kept: Mapping[str, Any],  # of `table_rows`
 ) -> dict[str, Any]:
@@ -137,9 +136,9 @@ def shown_table(
         inside = between(low, high)
         return figure(row[at[name]]) + (f' ({inside})' if inside else '')
 
-    rows = [[one(row, name) for name in columns] for row in kept['rows'][:MOST_ROWS]]
+    rows = [[one(row, name) for name in columns] for row in kept['rows'][:_MOST_ROWS]]
     words = [n for n in columns if any(isinstance(row[at[n]], str) for row in kept['rows'])]
-    left = max(0, len(kept['rows']) - MOST_ROWS)
+    left = max(0, len(kept['rows']) - _MOST_ROWS)
     return {'title': title, 'columns': columns, 'rows': rows, 'words': words, 'left': left}
 
 # %% ../../nbs/lib/models/150_card.ipynb #bbda31dd
@@ -187,7 +186,7 @@ def _worst(gates: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             rows.append([where, one['metric'], *numbers, one.get('note', '')])
         if rows:
             found.append(
-                shown_table(
+                _shown_table(
                     f'Slices that the gate {gate["name"]} looked at', {'columns': names, 'rows': rows}
                 )
             )
@@ -210,7 +209,7 @@ def draft_card(
         purpose=markup(markdown_html(lines['purpose'])), limits=markup(markdown_html(lines['limits'])),
         size=f'{about["bytes"] / 1e6:,.2f} MB', gates=list(map(_gate, about['gates'])),
         metrics=[_metric(name, value, ends.get(name)) for name, value in sorted(about['metrics'].items())],
-        tables=[*_worst(about['gates']), *(shown_table(t, kept) for t, kept in about['tables'].items())],
+        tables=[*_worst(about['gates']), *(_shown_table(t, kept) for t, kept in about['tables'].items())],
         datasets=[{'name': name, 'text': text} for name, text in about['data'].items()],
         columns=[{**c, 'example': figure(example.get(c['name']))} for c in about['signature'] or ()],
         notebooks=[{'step': step, 'purpose': text} for step, text in lines['notebooks']],
@@ -329,7 +328,7 @@ def _pages(version: ModelVersion, about: Mapping[str, Any]) -> list[str]:
     ]
     ends = {name: between(*pair) for name, pair in about.get('intervals', {}).items()}
     metrics = [[name, figure(value), ends.get(name, '')] for name, value in sorted(about['metrics'].items())]
-    tables = [*_worst(about['gates']), *(shown_table(t, kept) for t, kept in about['tables'].items())]
+    tables = [*_worst(about['gates']), *(_shown_table(t, kept) for t, kept in about['tables'].items())]
     return [
         f'# {answer(str(version), about["gates"])}\n\n{lines["purpose"] or "Nobody says what it is for."}',
         '## Gates\n\n' + _markdown(['gate', 'rule', 'found', 'interval', 'verdict'], gates),
@@ -340,12 +339,12 @@ def _pages(version: ModelVersion, about: Mapping[str, Any]) -> list[str]:
     ]
 
 # %% ../../nbs/lib/models/150_card.ipynb #1eb6652c
-OPENING = """from mlops_nb.models import load_version
+_OPENING = """from mlops_nb.models import load_version
 from mlops_nb.flows.context import step
 
 version = load_version(step.store, {spec!r})
 version"""
-TRYING = """rows = version.sample()  # as it takes them; every value is a real one, no row is anybody's
+_TRYING = """rows = version.sample()  # as it takes them; every value is a real one, no row is anybody's
 model = version.estimator()
 rows.assign(said=list(getattr(model, 'predict_proba', model.predict)(version.inputs(rows)))).head()"""
 
@@ -361,7 +360,7 @@ def card_notebook(
         )
     texts = _pages(version, about)
     cells: list[dict[str, Any]] = [{'cell_type': 'markdown', 'metadata': {}, 'source': t} for t in texts]
-    programs = [OPENING.format(spec=str(version)), *([TRYING] if about['sample'] else [])]
+    programs = [_OPENING.format(spec=str(version)), *([_TRYING] if about['sample'] else [])]
     new: dict[str, Any] = {'cell_type': 'code', 'metadata': {}, 'execution_count': None, 'outputs': []}
     cells += [{**new, 'source': text} for text in programs]
     made = [{**cell, 'id': f'card-{number}'} for number, cell in enumerate(cells)]

@@ -36,11 +36,10 @@ if TYPE_CHECKING:
     from mlops_nb.pages.figures import Figure
 
 # %% auto #0
-__all__ = ['LEADING', 'DRAWN', 'LISTED', 'outcome', 'disagreement', 'compare', 'sentences', 'picture', 'score_picture', 'Row',
-           'page_row', 'challenge_html']
+__all__ = ['outcome', 'disagreement', 'compare', 'sentences', 'picture', 'score_picture', 'Row', 'challenge_html']
 
 # %% ../../nbs/lib/models/120_challenge.ipynb #d493a848
-LEADING: Final = {
+_LEADING: Final = {
     'binary': ('roc_auc', 'log_loss', 'brier', 'calibration_error', 'precision', 'recall', 'accuracy'),
     'multiclass': ('roc_auc', 'accuracy', 'log_loss', 'f1'),
     'regression': ('rmse', 'mae', 'r2', 'bias'),
@@ -163,7 +162,7 @@ def compare(
         raise UsageError('found no scores of a champion; expected their column: Evidence(…, champion=COLUMN)')
     new = evidence.own
     old = predictions(evidence, evidence.rows, evidence.champion)
-    names = tuple(metrics) or LEADING[new.task]
+    names = tuple(metrics) or _LEADING[new.task]
     columns = list(evidence.cut_by) or columns_to_cut(evidence.rows, evidence.used)
     every = list(every_slice(cut(evidence.rows, columns), smallest=smallest, ways=ways)) if columns else []
     blocks = evidence.blocks
@@ -226,8 +225,8 @@ def score_picture(comparison: Comparison) -> Figure:
     return overlay([panel], names=(c.champion, c.challenger))
 
 # %% ../../nbs/lib/models/120_challenge.ipynb #2a61e880
-DRAWN: Final = 20  # slices in the picture
-LISTED: Final = 12  # rows of the table that are open; slices won and lost always are
+_DRAWN: Final = 20  # slices in the picture
+_LISTED: Final = 12  # rows of the table that are open; slices won and lost always are
 
 
 @dataclass(frozen=True)
@@ -243,7 +242,7 @@ class Row:
     rows: str
 
 
-def page_row(one: Difference) -> Row:
+def _page_row(one: Difference) -> Row:
     "A difference as texts."
     before, after = ('–' if value is None else f'{value:.4f}' for value in (one.champion, one.challenger))
     gap = '–' if one.difference is None else f'{one.difference:+.4f}'
@@ -254,8 +253,8 @@ def page_row(one: Difference) -> Row:
 def _listed(slices: Sequence[Difference]) -> tuple[list[Row], list[Row]]:
     "The rows that are open, and those that can be opened."
     told = sum(one.outcome in ('better', 'worse') for one in slices)
-    rows = [page_row(one) for one in slices]
-    return rows[: max(LISTED, told)], rows[max(LISTED, told) :]
+    rows = [_page_row(one) for one in slices]
+    return rows[: max(_LISTED, told)], rows[max(_LISTED, told) :]
 
 
 def challenge_html(comparison: Comparison) -> str:  # a whole page
@@ -270,7 +269,7 @@ def challenge_html(comparison: Comparison) -> str:  # a whole page
     ]
     return render(
         'compare.html', title=title, champion=c.champion, challenger=c.challenger, answer=sentences(c),
-        notes=c.notes, of=c.of, metrics=[page_row(one) for one in c.metrics], slices=shown, rest=rest,
-        picture=markup(svg(picture(c, DRAWN), title=title)), undrawn=max(0, len(c.slices) - DRAWN),
+        notes=c.notes, of=c.of, metrics=[_page_row(one) for one in c.metrics], slices=shown, rest=rest,
+        picture=markup(svg(picture(c, _DRAWN), title=title)), undrawn=max(0, len(c.slices) - _DRAWN),
         scores=markup(svg(score_picture(c), title='Scores of both')), apart=apart,
     )  # fmt: skip

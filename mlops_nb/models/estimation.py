@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from mlops_nb.profiles.batch import Profile
 
 # %% auto #0
-__all__ = ['METRICS', 'DRAWS', 'redrawn', 'tail_quantile', 'Known', 'known_of', 'estimates', 'Band', 'score_bands',
-           'importance_of', 'prediction_profiles', 'expected_performance']
+__all__ = ['METRICS', 'DRAWS', 'Known', 'estimates', 'Band', 'score_bands', 'importance_of', 'prediction_profiles',
+           'expected_performance']
 
 # %% ../../nbs/lib/models/020_estimation.ipynb #bf624357
 METRICS: Final = 'roc_auc', 'accuracy', 'precision', 'recall', 'f1'
 DRAWS: Final = 200
 
 
-def redrawn(
+def _redrawn(
     weighted: Weighted,
     *,
     threshold: float = 0.5,
@@ -60,7 +60,7 @@ def redrawn(
     return {name: float(np.std(values, ddof=1)) for name, values in enough.items()}
 
 # %% ../../nbs/lib/models/020_estimation.ipynb #565b32c6
-def tail_quantile(
+def _tail_quantile(
     share: float,  # above it, such as 0.005
     degrees: float,  # of freedom
 ) -> float:
@@ -86,7 +86,7 @@ def _merged(profiles: Sequence[Profile]) -> Profile:
     return profiles[0] if len(profiles) == 1 else merge(profiles)
 
 
-def known_of(
+def _known_of(
     reference: Sequence[Profile],  # with labels
     score: str,
     *,
@@ -104,7 +104,7 @@ def known_of(
         others = [other for k, other in enumerate(reference) if k != place]
         if others:
             guessed = expected_scores(one, score, _merged(others))
-            chance = redrawn(guessed, threshold=threshold)
+            chance = _redrawn(guessed, threshold=threshold)
             estimate = weighted_metrics(guessed, threshold=threshold)
             for name in chance.keys() & real.keys() & estimate.keys():
                 errors.setdefault(name, []).append((estimate[name] - real[name]) ** 2 - chance[name] ** 2)
@@ -116,7 +116,7 @@ def _estimate(name: str, value: float, spread: float, known: Known, real: Mappin
     "With its range and what is usual."
     seen, usual = np.array(known.realised.get(name, ())), None
     if len(seen) >= CALIBRATED:
-        half = tail_quantile(0.005, len(seen) - 1) * float(seen.std(ddof=1)) * math.sqrt(1 + 1 / len(seen))
+        half = _tail_quantile(0.005, len(seen) - 1) * float(seen.std(ddof=1)) * math.sqrt(1 + 1 / len(seen))
         usual = short(max(0.0, float(seen.mean()) - half)), short(min(1.0, float(seen.mean()) + half))
     low, high = short(max(0.0, value - 1.96 * spread)), short(min(1.0, value + 1.96 * spread))
     note = '' if usual else f'{len(seen)} reference batches with labels; {CALIBRATED} say what is usual'
@@ -135,9 +135,9 @@ def estimates(
     threshold: float = 0.5,
 ) -> tuple[Estimate, ...]:  # raises UsageError
     "What the metrics of a batch will be, and, where labels have come, what they are."
-    known = known_of(reference, score, threshold=threshold)
+    known = _known_of(reference, score, threshold=threshold)
     guessed = expected_scores(batch, score, known.together)
-    values, chance = weighted_metrics(guessed, threshold=threshold), redrawn(guessed, threshold=threshold)
+    values, chance = weighted_metrics(guessed, threshold=threshold), _redrawn(guessed, threshold=threshold)
     try:
         real: Mapping[str, float] = weighted_metrics(by_truth(batch, score), threshold=threshold)
     except UsageError:  # no labels yet

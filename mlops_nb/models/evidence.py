@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mlops_nb.models.measures import Task
 
 # %% auto #0
-__all__ = ['HOW', 'verdict', 'Measured', 'predictions', 'days_of', 'Evidence', 'measure']
+__all__ = ['verdict', 'Measured', 'predictions', 'days_of', 'Evidence', 'measure']
 
 # %% ../../nbs/lib/models/100_evidence.ipynb #88004f98
 def verdict(
@@ -334,7 +334,7 @@ def _size(rule: Rule, evidence: Evidence) -> Measured:
     return Measured(value=float(evidence.size))
 
 # %% ../../nbs/lib/models/100_evidence.ipynb #6e6623bc
-HOW: Final[dict[str, Callable[[Rule, Evidence], Measured]]] = {
+_HOW: Final[dict[str, Callable[[Rule, Evidence], Measured]]] = {
     'metric': _metric, 'overfit': _overfit, 'groups': _groups, 'invariant': _behaves, 'rises': _behaves,
     'falls': _behaves, 'size': _size,
 }  # fmt: skip
@@ -347,4 +347,4 @@ def measure(
     "Measure what a rule asks for."
     if rule.quantity.kind == 'worst slice':
         return (_named if rule.quantity.columns else _searched)(rule, evidence)
-    return HOW[rule.quantity.kind](rule, evidence)
+    return _HOW[rule.quantity.kind](rule, evidence)

@@ -17,7 +17,7 @@ from .measures import OF_TASK
 from .results import GateResult, Verdict
 
 # %% auto #0
-__all__ = ['judge', 'from_metrics', 'check', 'evaluate', 'intervals', 'standing']
+__all__ = ['judge', 'check', 'evaluate', 'intervals', 'standing']
 
 # %% ../../nbs/lib/models/110_gates.ipynb #750cb2ec
 def _number(value: float, kind: str = '') -> str:
@@ -61,7 +61,7 @@ def judge(
     )  # fmt: skip
 
 # %% ../../nbs/lib/models/110_gates.ipynb #b24a1484
-def from_metrics(
+def _from_metrics(
     rule: Rule,
     metrics: Mapping[str, float],  # as the notebook measured them
 ) -> Measured:
@@ -86,7 +86,7 @@ def check(
     rule = read_rule(sentence, place=f'[gates] {name}: ' if name else '')
     quantity, own = rule.quantity, metrics or {}
     given = quantity.kind == 'metric' and quantity.name not in METRICS
-    measured = from_metrics(rule, own) if evidence is None or given else measure(rule, evidence)
+    measured = _from_metrics(rule, own) if evidence is None or given else measure(rule, evidence)
     return judge(name or sentence, sentence, measured)
 
 
@@ -136,7 +136,7 @@ def _again(name: str, sentence: str, old: GateResult | None, *, metrics: Mapping
     rule = read_rule(sentence, place=f'[gates] {name}: ')
     before = read_rule(old.rule) if old else None
     if old is None or before is None or (before.quantity, before.champion) != (rule.quantity, rule.champion):
-        return judge(name, sentence, from_metrics(rule, metrics))
+        return judge(name, sentence, _from_metrics(rule, metrics))
     if rule.champion and champion is not None and old.against != champion:
         now = champion or 'nothing'
         text = f'it was compared with {old.against or "no champion"}; {now} is the champion now'

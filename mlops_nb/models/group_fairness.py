@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # %% auto #0
-__all__ = ['MISSING', 'SHOWN', 'groups_of', 'enough', 'over_groups', 'group_measure', 'fairness']
+__all__ = ['MISSING', 'groups_of', 'enough', 'group_measure', 'fairness']
 
 # %% ../../nbs/lib/models/060_group_fairness.ipynb #3ead1a14
 MISSING: Final = '(missing)'
@@ -65,7 +65,7 @@ def enough(
     return np.bincount(group[kind], minlength=groups) >= smallest
 
 
-def over_groups(
+def _over_groups(
     values: NDArray[np.float64],  # of a metric, groups on the last axis
     how: str,  # one of OVER_GROUPS
 ) -> NDArray[np.float64]:  # NaN where a group's rows define no value
@@ -103,7 +103,7 @@ def group_measure(
     kept = large[group]
     few, own = predictions.take(kept), blocks.take(kept)
     values = [
-        over_groups(
+        _over_groups(
             statistic(name, few, own, group=number[group[kept]], groups=int(large.sum())).at(drawn), how
         )
         for name in metrics
@@ -111,7 +111,7 @@ def group_measure(
     return (np.min if how == 'ratio' else np.max)(values, axis=0), large
 
 # %% ../../nbs/lib/models/060_group_fairness.ipynb #edf99113
-SHOWN: Final = 'rate', 'selection_rate', 'true_positive_rate', 'false_positive_rate', 'accuracy', 'roc_auc'
+_SHOWN: Final = 'rate', 'selection_rate', 'true_positive_rate', 'false_positive_rate', 'accuracy', 'roc_auc'
 
 
 def fairness(
@@ -129,7 +129,7 @@ def fairness(
     group, names = groups_of(frame, [column])
     one = Blocks('row', np.zeros(len(group), dtype=np.intp), 1)
     of: dict[str, Any] = {'group': group, 'groups': len(names)}
-    figures = {name: value_of(statistic(name, predictions, one, **of), 1) for name in SHOWN}
+    figures = {name: value_of(statistic(name, predictions, one, **of), 1) for name in _SHOWN}
     rows = np.bincount(group, minlength=len(names))
     found = [
         Group(name[0][1], int(rows[i]), {metric: _known(values[i]) for metric, values in figures.items()})

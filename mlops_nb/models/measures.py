@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 # %% auto #0
-__all__ = ['Task', 'Formula', 'BINARY', 'OF_TASK', 'Predictions', 'predictions_of', 'need', 'Statistic', 'Sums',
-           'perfect_calibration', 'Pairs', 'pairs', 'MeanOf', 'statistic', 'value_of']
+__all__ = ['Task', 'Formula', 'OF_TASK', 'Predictions', 'predictions_of', 'need', 'Statistic', 'Sums', 'perfect_calibration',
+           'Pairs', 'pairs', 'MeanOf', 'statistic', 'value_of']
 
 # %% ../../nbs/lib/models/050_measures.ipynb #a08a1fb9
 Task = Literal['binary', 'multiclass', 'regression']
@@ -148,7 +148,7 @@ def _summed(
     return stacked.reshape(groups, blocks.count, len(columns))
 
 # %% ../../nbs/lib/models/050_measures.ipynb #613a20b9
-BINARY: Final[dict[str, Formula]] = {  # of rows, positives, selected, found, and one more sum
+_BINARY: Final[dict[str, Formula]] = {  # of rows, positives, selected, found, and one more sum
     'accuracy': lambda s: (s[..., 0] - s[..., 1] - s[..., 2] + 2 * s[..., 3]) / s[..., 0],
     'balanced_accuracy': lambda s: (
         (s[..., 3] / s[..., 1] + 1 - (s[..., 2] - s[..., 3]) / (s[..., 0] - s[..., 1])) / 2
@@ -184,7 +184,7 @@ def _binary(name: str, p: Predictions) -> tuple[list[NDArray[Any]], Formula]:
         columns.append(np.square(score - y))
     if name == 'log_loss':
         columns.append(_surprise(np.where(y, score, 1 - score)))
-    return columns, BINARY[name]
+    return columns, _BINARY[name]
 
 # %% ../../nbs/lib/models/050_measures.ipynb #b6800e47
 def _bins(score: NDArray[np.float64], bins: int = 15) -> NDArray[np.intp]:  # 0 and up, one a row
@@ -334,7 +334,7 @@ class MeanOf:
 
 # %% ../../nbs/lib/models/050_measures.ipynb #3255c8f7
 OF_TASK: Final[dict[str, list[str]]] = {
-    'binary': ['roc_auc', 'calibration_error', *BINARY],
+    'binary': ['roc_auc', 'calibration_error', *_BINARY],
     'multiclass': ['roc_auc', 'accuracy', 'balanced_accuracy', 'precision', 'recall', 'f1', 'log_loss'],
     'regression': ['rmse', 'mae', 'bias', 'r2', 'pinball', 'coverage'],
 }

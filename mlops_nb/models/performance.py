@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 # %% auto #0
 __all__ = ['labelled', 'calibration_curve', 'calibration_error', 'roc_auc', 'classification', 'regression', 'Weighted',
            'scores_of', 'by_truth', 'calibration_of', 'weighted_metrics', 'profiled_classification', 'expected_scores',
-           'estimated_classification', 'profiled_classes', 'profiled_multiclass', 'profiled_regression', 'record',
-           'history']
+           'estimated_classification', 'profiled_multiclass', 'record', 'history']
 
 # %% ../../nbs/lib/models/010_performance.ipynb #ee7c91ea
 def labelled(
@@ -266,7 +265,7 @@ def estimated_classification(
     return weighted_metrics(expected_scores(profile, score, reference), threshold=threshold)
 
 # %% ../../nbs/lib/models/010_performance.ipynb #0fd1bb02
-def profiled_classes(
+def _profiled_classes(
     profile: Profile,
     scores: Mapping[Any, str],  # class: the column of its probability
 ) -> pd.DataFrame:  # a row a class; raises UsageError
@@ -293,14 +292,14 @@ def profiled_multiclass(
     scores: Mapping[Any, str],  # class: the column of its probability
 ) -> dict[str, float]:  # raises UsageError
     "The metrics of a prediction of several classes, averaged over them as scikit-learn's 'macro' does."
-    table = profiled_classes(profile, scores)
+    table = _profiled_classes(profile, scores)
     mean = table[['precision', 'recall', 'f1', 'roc_auc']].mean()
     rows = float(table.predicted.sum())
     whole = {'rows': rows, 'accuracy': float(table.right.sum()) / rows}
     return whole | {f'macro_{name}': float(value) for name, value in mean.items() if math.isfinite(value)}
 
 # %% ../../nbs/lib/models/010_performance.ipynb #fd7d788f
-def profiled_regression(
+def _profiled_regression(
     profile: Profile,
     prediction: str,  # a column of predicted numbers
 ) -> dict[str, float]:  # raises UsageError; r2 is left out where all rows have the same truth

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['FORMAT', 'environment', 'lock', 'numbers', 'shares_of', 'data_facts', 'observed', 'written', 'of_run', 'register']
+__all__ = ['FORMAT', 'environment', 'lock', 'numbers', 'observed', 'written', 'register']
 
 # %% ../../nbs/lib/models/160_registration.ipynb #34d91d6d
 def environment() -> dict[str, str]:
@@ -73,14 +73,14 @@ def numbers(
     return plain
 
 
-def shares_of(importance: Mapping[str, float]) -> dict[str, float]:  # that add up to 1; raises UsageError
+def _shares_of(importance: Mapping[str, float]) -> dict[str, float]:  # that add up to 1; raises UsageError
     "How much each column matters, of all: what matters less than nothing does not matter."
     worth = {name: max(value, 0.0) for name, value in numbers(importance).items()}
     total = math.fsum(worth.values())
     return {name: value / total for name, value in worth.items()} if total else {}
 
 # %% ../../nbs/lib/models/160_registration.ipynb #7c03174c
-def data_facts(
+def _data_facts(
     store: Store,
     datasets: Sequence[str],  # 'flights@6'
 ) -> dict[str, str]:  # version: a few words; '' for one that this store does not know
@@ -165,7 +165,7 @@ def _record(
     }  # fmt: skip
 
 # %% ../../nbs/lib/models/160_registration.ipynb #caaa4453
-def of_run(
+def _of_run(
     store: Store,
     connection: sa.Connection,
     model: str,
@@ -197,7 +197,7 @@ def _enter(
     "In one transaction: the next number, the card, the row. Writers take turns, so that the number is free."
     model, run = values['model'], values['run'] or ''
     with store.begin() as connection:
-        if known := of_run(store, connection, model, run):
+        if known := _of_run(store, connection, model, run):
             return known
         note_settings(connection, store.settings)
         newest = find_version(store, connection, model_version.c.model == model)
@@ -227,16 +227,16 @@ def register(
 ) -> ModelVersion:  # raises UsageError, RefusedError, StoreError
     "Keep a model as the next version; a run that has registered it already gets that version."
     with store.read() as connection:
-        if known := of_run(store, connection, model_name(model), run):
+        if known := _of_run(store, connection, model_name(model), run):
             return known
     data, types = written(store, model, estimator, format=format)
     at, who = now(), store.settings.user
     said = {
         **observed(estimator, sample), 'kind': type(estimator).__name__, 'how': format, 'types': list(types),
-        'metrics': numbers(metrics), 'gates': list(map(plain, gates)), 'data': data_facts(store, datasets),
+        'metrics': numbers(metrics), 'gates': list(map(plain, gates)), 'data': _data_facts(store, datasets),
         'intervals': {name: list(map(float, ends)) for name, ends in (intervals or {}).items()},
         'tables': {title: table_rows(frame) for title, frame in (tables or {}).items()}, 'run': run,
-        'importance': shares_of(importance or {}),
+        'importance': _shares_of(importance or {}),
     }  # fmt: skip
     files = _put_files(store, data, sample)
     record = _record(store, model, files, said)

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 # %% auto #0
-__all__ = ['MOST', 'FEWEST', 'RESAMPLES', 'Blocks', 'blocks_of', 'blocks_of_rows', 'weights', 'interval_of']
+__all__ = ['FEWEST', 'RESAMPLES', 'Blocks', 'blocks_of', 'blocks_of_rows', 'weights', 'interval_of']
 
 # %% ../../nbs/lib/models/040_resampling.ipynb #5bf97b1c
-MOST: Final = 400  # blocks
+_MOST: Final = 400  # blocks
 FEWEST: Final = 8  # below that, nothing can be said about how far a figure could vary
 
 
@@ -57,7 +57,7 @@ def blocks_of(
     is_time = pd.api.types.is_datetime64_any_dtype(values.dtype)
     days = values.dt.tz_localize(None).dt.floor('D') if is_time else values.astype(str)  # on its own clock
     found, number = np.unique(days.to_numpy(), return_inverse=True)
-    count = min(len(found), MOST)
+    count = min(len(found), _MOST)
     return Blocks('day' if is_time else str(values.name), number * count // max(len(found), 1), count)
 
 
@@ -68,7 +68,7 @@ def blocks_of_rows(
     import pandas as pd
 
     number = pd.util.hash_pandas_object(rows, index=False).to_numpy()
-    found = np.unique(number % MOST, return_inverse=True)
+    found = np.unique(number % _MOST, return_inverse=True)
     return Blocks('row', found[1], len(found[0]))
 
 # %% ../../nbs/lib/models/040_resampling.ipynb #e692f966

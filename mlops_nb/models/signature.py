@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['KINDS', 'SAMPLE', 'kind_of', 'Column', 'Signature', 'signature', 'read_signature', 'shuffled', 'behaviour',
-           'fingerprint', 'furthest']
+__all__ = ['KINDS', 'kind_of', 'Column', 'Signature', 'signature', 'read_signature', 'shuffled', 'behaviour', 'fingerprint',
+           'furthest']
 
 # %% ../../nbs/lib/models/130_signature.ipynb #94e389fd
 KINDS = {'i': 'number', 'u': 'number', 'f': 'number', 'b': 'true or false', 'M': 'time', 'm': 'duration'}
@@ -79,7 +79,7 @@ def read_signature(
     return Signature(tuple(Column(**column) for column in kept))
 
 # %% ../../nbs/lib/models/130_signature.ipynb #fb0e7d85
-SAMPLE = 50  # rows
+_SAMPLE = 50  # rows
 
 
 def shuffled(
@@ -92,7 +92,7 @@ def shuffled(
     if not len(rows):
         raise UsageError('found no rows to take a sample of; expected some as the model takes them')
     random = np.random.default_rng(0)
-    few = rows.iloc[np.sort(random.choice(len(rows), min(SAMPLE, len(rows)), replace=False))]
+    few = rows.iloc[np.sort(random.choice(len(rows), min(_SAMPLE, len(rows)), replace=False))]
     columns = {name: few[name].iloc[random.permutation(len(few))].reset_index(drop=True) for name in few}
     return pd.DataFrame(columns)
 

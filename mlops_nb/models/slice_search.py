@@ -24,12 +24,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # %% auto #0
-__all__ = ['FEW', 'MOST_COLUMNS', 'POOL', 'WIDE', 'cut', 'columns_to_cut', 'Slices', 'every_slice', 'metric_of', 'Search',
-           'widened', 'search']
+__all__ = ['WIDE', 'cut', 'columns_to_cut', 'Slices', 'every_slice', 'metric_of', 'Search', 'widened', 'search']
 
 # %% ../../nbs/lib/models/080_slice_search.ipynb #9921c3d7
-FEW: Final = 24  # values from which on numbers are cut
-MOST_COLUMNS: Final = 10
+_FEW: Final = 24  # values from which on numbers are cut
+_MOST_COLUMNS: Final = 10
 
 
 def cut(
@@ -43,7 +42,7 @@ def cut(
     found = {}
     for name in columns:
         values = frame[name]
-        if pd.api.types.is_numeric_dtype(values.dtype) and values.nunique() > FEW:
+        if pd.api.types.is_numeric_dtype(values.dtype) and values.nunique() > _FEW:
             parts = pd.qcut(values.astype(float), 4, duplicates='drop')
             names = {
                 part: f'{max(part.left, values.min()):.6g} to {part.right:.6g}'
@@ -66,8 +65,8 @@ def columns_to_cut(
         different, is_number = frame[name].nunique(), pd.api.types.is_numeric_dtype(frame[name].dtype)
         is_time = pd.api.types.is_datetime64_any_dtype(frame[name].dtype)
         if different > 1 and not is_time and (is_number or different <= 200):
-            order[name] = is_number and different > FEW
-    return sorted(order, key=lambda name: order[name])[:MOST_COLUMNS]
+            order[name] = is_number and different > _FEW
+    return sorted(order, key=lambda name: order[name])[:_MOST_COLUMNS]
 
 # %% ../../nbs/lib/models/080_slice_search.ipynb #0eaca08f
 @dataclass(frozen=True)
@@ -184,7 +183,7 @@ def widened(
     return Interval(value - half, value + half, confidence, count, blocks.of)
 
 # %% ../../nbs/lib/models/080_slice_search.ipynb #85ab1579
-POOL: Final = 60  # slices, the worst by their value, that get an interval
+_POOL: Final = 60  # slices, the worst by their value, that get an interval
 WIDE: Final = frozenset({'log_loss', 'rmse', 'mae', 'pinball', 'bias', 'r2'})  # all other metrics are shares
 
 
@@ -221,7 +220,7 @@ def search(
     tried = sum(len(one) for one in values)
     flat = [(value, k, i) for k, one in enumerate(values) for i, value in enumerate(one.tolist())]
     found = []
-    for value, k, i in sorted(one for one in flat if np.isfinite(one[0]))[:POOL]:
+    for value, k, i in sorted(one for one in flat if np.isfinite(one[0]))[:_POOL]:
         rows = every[k].number == i
         again = statistic(metric, predictions.take(rows), blocks.take(rows)).at(drawn)[:, 0]
         interval = widened(

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 # %% auto #0
-__all__ = ['MISSING', 'wilson', 'by_slice', 'fairness_gap']
+__all__ = ['by_slice', 'fairness_gap']
 
 # %% ../../nbs/lib/models/070_slices.ipynb #2ce85163
-def wilson(
+def _wilson(
     successes: ArrayLike,  # rows that have the property, one count a group, 0 to `trials`
     trials: ArrayLike,  # rows looked at, one count a group; where 0, the interval is 0 to 1
     *,
@@ -72,12 +72,12 @@ def _figures(
             roc_auc=pairs / (positives * negatives), recall=counts['found'] / positives,
             false_positive_rate=counts['false_alarms'] / negatives,
         )  # fmt: skip
-    made['rate_low'], made['rate_high'] = wilson(positives, rows)
-    made['recall_low'], made['recall_high'] = wilson(counts['found'], positives)
+    made['rate_low'], made['rate_high'] = _wilson(positives, rows)
+    made['recall_low'], made['recall_high'] = _wilson(counts['found'], positives)
     return made
 
 # %% ../../nbs/lib/models/070_slices.ipynb #fcacc4c6
-MISSING = '(missing)'
+_MISSING = '(missing)'
 
 
 def _grouped(frame: pd.DataFrame, column: str) -> pd.Series:
@@ -85,7 +85,7 @@ def _grouped(frame: pd.DataFrame, column: str) -> pd.Series:
     if column not in frame.columns:
         raise UsageError(f'found no column {column!r}; {choices(column, map(str, frame.columns))}')
     values = frame[column]
-    return values.astype(str).where(values.notna(), MISSING).rename('value').reset_index(drop=True)
+    return values.astype(str).where(values.notna(), _MISSING).rename('value').reset_index(drop=True)
 
 
 def by_slice(

@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['SKOPS', 'VERSION_COLUMNS', 'Format', 'trusted_types', 'find_format', 'Registered', 'ModelVersion', 'check_registered',
-           'read_model', 'from_row', 'find_version', 'model_name', 'parse_spec', 'load_version', 'version_rows',
-           'versions', 'importance']
+__all__ = ['SKOPS', 'Format', 'trusted_types', 'find_format', 'Registered', 'ModelVersion', 'from_row', 'find_version',
+           'model_name', 'load_version', 'version_rows', 'versions', 'importance']
 
 # %% ../../nbs/lib/models/140_version.ipynb #dc162065
 class Format(Protocol):
@@ -99,7 +98,7 @@ class ModelVersion(Registered):
 
     def estimator(self) -> Any:
         "The fitted model, its bytes checked; raises StoreError, CorruptError, RefusedError."
-        return read_model(self)
+        return _read_model(self)
 
     def about(self) -> Mapping[str, Any]:
         "Its record; empty for versions from before there were any."
@@ -127,7 +126,7 @@ class ModelVersion(Registered):
         return signature.fit(rows) if signature else rows
 
 # %% ../../nbs/lib/models/140_version.ipynb #dcddd6ea
-def check_registered(
+def _check_registered(
     version: ModelVersion,
 ) -> None:  # raises CorruptError
     "Refuse a version whose file is not the one that was registered."
@@ -140,11 +139,11 @@ def check_registered(
         )
 
 
-def read_model(
+def _read_model(
     version: ModelVersion,
 ) -> Any:  # raises StoreError, CorruptError, RefusedError
     "The model of a version."
-    check_registered(version)
+    _check_registered(version)
     data, settings = version.store.get(version.digest), version.store.settings
     how = version.about().get('how', SKOPS)
     if how != SKOPS:
@@ -183,7 +182,7 @@ def model_name(
     return name
 
 
-def parse_spec(
+def _parse_spec(
     spec: str,  # 'late@3'
 ) -> tuple[str, str]:  # raises UsageError
     "Model, and version, alias or 'latest'."
@@ -211,7 +210,7 @@ def load_version(
     spec: str,  # 'late@3', 'late@champion', 'late@latest'
 ) -> ModelVersion:  # raises UsageError, NotFoundError
     "A version of a model; the model itself is read by its `estimator()`."
-    model, which = parse_spec(spec)
+    model, which = _parse_spec(spec)
     where = [model_version.c.model == model]
     with store.read() as connection:
         if which != 'latest':
@@ -232,7 +231,7 @@ def _row(version: ModelVersion, aliases: Iterable[str]) -> dict[str, Any]:
     } | {f'metrics.{name}': value for name, value in version.metrics.items()}  # fmt: skip
 
 # %% ../../nbs/lib/models/140_version.ipynb #c437ebb1
-VERSION_COLUMNS: Final = (
+_VERSION_COLUMNS: Final = (
     'model', 'version', 'aliases', 'gates', 'datasets', 'run', 'created_at', 'created_by',
 )  # fmt: skip
 
@@ -254,8 +253,8 @@ def version_rows(
         kept = connection.execute(query.order_by(*latest).limit(limit))
         found = sorted((from_row(store, row) for row in kept.mappings()), key=lambda v: (v.model, v.version))
     rows = [_row(version, aliases.get((version.model, version.version), [])) for version in found]
-    measured = sorted({name for row in rows for name in row} - set(VERSION_COLUMNS))
-    return [{name: row.get(name) for name in (*VERSION_COLUMNS, *measured)} for row in rows]
+    measured = sorted({name for row in rows for name in row} - set(_VERSION_COLUMNS))
+    return [{name: row.get(name) for name in (*_VERSION_COLUMNS, *measured)} for row in rows]
 
 
 def versions(store: Store, model: str | None = None, *, limit: int | None = 100) -> pd.DataFrame:
@@ -263,7 +262,7 @@ def versions(store: Store, model: str | None = None, *, limit: int | None = 100)
     import pandas as pd
 
     rows = version_rows(store, model, limit=limit)
-    return pd.DataFrame(rows, columns=list(rows[0] if rows else VERSION_COLUMNS))
+    return pd.DataFrame(rows, columns=list(rows[0] if rows else _VERSION_COLUMNS))
 
 # %% ../../nbs/lib/models/140_version.ipynb #510df561
 def importance(

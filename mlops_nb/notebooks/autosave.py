@@ -15,19 +15,19 @@ from typing import Any
 from .document import write_notebook
 
 # %% auto #0
-__all__ = ['so_far', 'has_ended', 'Saver']
+__all__ = ['Saver']
 
 # %% ../../nbs/lib/notebooks/030_autosave.ipynb #d46b0bda
-def so_far(content: Mapping[str, Any]) -> dict[str, Any]:
+def _so_far(content: Mapping[str, Any]) -> dict[str, Any]:
     "A notebook that runs, without the outputs of the cell that may still change."
     cells = [
-        {**cell, 'outputs': []} if 'outputs' in cell and not has_ended(cell) else cell
+        {**cell, 'outputs': []} if 'outputs' in cell and not _has_ended(cell) else cell
         for cell in content['cells']
     ]
     return {**content, 'cells': cells}
 
 
-def has_ended(cell: Mapping[str, Any]) -> bool:
+def _has_ended(cell: Mapping[str, Any]) -> bool:
     "Whether a cell has run."
     return cell['metadata']['papermill']['status'] in ('completed', 'failed')
 
@@ -52,10 +52,10 @@ class Saver:
         saved, took = 0, 0.0
         with suppress(OSError):
             while not self.over.wait(max(self.every, 10 * took)):
-                ended = len([*filter(has_ended, self.content['cells'])])
+                ended = len([*filter(_has_ended, self.content['cells'])])
                 if ended > saved and self.output:
                     started = time.monotonic()
-                    write_notebook(so_far(self.content), self.output)
+                    write_notebook(_so_far(self.content), self.output)
                     saved, took = ended, time.monotonic() - started
 
     def stop(self) -> None:

@@ -17,9 +17,8 @@ from typing import Any, Final
 from ..core.errors import NotFoundError, UsageError
 
 # %% auto #0
-__all__ = ['NOT_RUN', 'CELL', 'PYTHON_MAGICS', 'shown', 'Notebook', 'as_notebook', 'read_notebook', 'to_bytes', 'write_notebook',
-           'cells_of', 'as_ipynb', 'code_cell', 'markdown_cell', 'create_notebook', 'as_python', 'tagged',
-           'cell_numbers', 'failed_line']
+__all__ = ['CELL', 'shown', 'Notebook', 'as_notebook', 'read_notebook', 'to_bytes', 'write_notebook', 'cells_of', 'as_ipynb',
+           'code_cell', 'markdown_cell', 'create_notebook', 'as_python', 'tagged', 'cell_numbers', 'failed_line']
 
 # %% ../../nbs/lib/notebooks/020_document.ipynb #8d3f40db
 def shown(path: Path) -> str:  # relative when the working directory is above it
@@ -167,7 +166,7 @@ def write_notebook(
         raise
 
 # %% ../../nbs/lib/notebooks/020_document.ipynb #bf8f9292
-NOT_RUN: Final[Mapping[str, Any]] = {'execution_count': None, 'outputs': []}
+_NOT_RUN: Final[Mapping[str, Any]] = {'execution_count': None, 'outputs': []}
 CELL: Final = re.compile(r'(?m)^# %%(?P<kind> \[markdown\])?(?P<tags> tags=\[.*\])?\n')
 
 
@@ -184,7 +183,7 @@ def cells_of(
         name = hashlib.sha256(f'{len(cells)} {source}'.encode()).hexdigest()[:8]
         tags = {'tags': json.loads(part['tags'].partition('=')[2])} if part['tags'] else {}
         common = {'id': name, 'metadata': tags, 'source': source.splitlines(keepends=True)}
-        kind = {'cell_type': 'markdown'} if is_prose else {'cell_type': 'code', **NOT_RUN}
+        kind = {'cell_type': 'markdown'} if is_prose else {'cell_type': 'code', **_NOT_RUN}
         cells.append(kind | common)
     return cells
 
@@ -221,7 +220,7 @@ def create_notebook(
     return path
 
 # %% ../../nbs/lib/notebooks/020_document.ipynb #2f09f8ef
-PYTHON_MAGICS: Final = 'time', 'timeit', 'capture', 'prun'
+_PYTHON_MAGICS: Final = 'time', 'timeit', 'capture', 'prun'
 
 
 def as_python(
@@ -233,7 +232,7 @@ def as_python(
             source[magic.end() + 1 :],
             f'{magic[2]} = None' if magic[1] == 'capture' and magic[2] else '',
         )
-        return f'{kept}\n{as_python(rest)}' if magic[1] in PYTHON_MAGICS else ''
+        return f'{kept}\n{as_python(rest)}' if magic[1] in _PYTHON_MAGICS else ''
     source = re.sub(r'(?m)^(\s*)%time +', r'\1', source)
     source = re.sub(r'(?m)^(\s*)[%!].*$', r'\1pass', source)
     return re.sub(r'(?m)^(\s*[\w, ]+=\s*)[%!].*$', r'\1None', source)

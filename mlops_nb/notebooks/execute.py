@@ -38,10 +38,9 @@ from .parameters import contract, inject
 from .widgets import saved
 
 # %% auto #0
-__all__ = ['ERROR_TAG', 'NOT_RUN', 'Run', 'STYLE', 'LANGUAGE_INFO', 'ENGINES', 'NEEDED', 'Execution', 'is_tagged', 'fresh_cell',
-           'as_json', 'prepared', 'Watch', 'Hold', 'run_cells', 'Recorder', 'mark_error', 'Job', 'in_process',
-           'kernel_error', 'kernel_environment', 'admitted', 'kernel_name', 'refuse_kernel', 'make_client', 'in_kernel',
-           'with_values', 'check_engine', 'refuse', 'finish', 'load_engine', 'run_job', 'run_notebook']
+__all__ = ['ERROR_TAG', 'Run', 'ENGINES', 'Execution', 'is_tagged', 'fresh_cell', 'as_json', 'prepared', 'Watch', 'Hold',
+           'run_cells', 'Recorder', 'Job', 'in_process', 'kernel_error', 'kernel_name', 'with_values', 'check_engine',
+           'refuse', 'finish', 'run_notebook']
 
 # %% ../../nbs/lib/notebooks/090_execute.ipynb #3be9dd46
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class Execution:
 
 # %% ../../nbs/lib/notebooks/090_execute.ipynb #13dd6b2c
 ERROR_TAG: Final = 'papermill-error-cell-tag'
-NOT_RUN: Final = MappingProxyType(
+_NOT_RUN: Final = MappingProxyType(
     {'exception': None, 'status': 'pending', 'start_time': None, 'end_time': None, 'duration': None}
 )
 
@@ -80,7 +79,7 @@ def is_tagged(cell: Mapping[str, Any], tag: str) -> bool:
 def fresh_cell(cell: Mapping[str, Any]) -> dict[str, Any]:
     "A cell that has not run."
     code: dict[str, Any] = {'outputs': [], 'execution_count': None} if cell['cell_type'] == 'code' else {}
-    return {**cell, 'metadata': {**cell['metadata'], 'papermill': dict(NOT_RUN)}, **code}
+    return {**cell, 'metadata': {**cell['metadata'], 'papermill': dict(_NOT_RUN)}, **code}
 
 # %% ../../nbs/lib/notebooks/090_execute.ipynb #3a80341d
 def as_json(value: Any) -> Any:
@@ -179,18 +178,18 @@ class Recorder:
         cell['metadata']['papermill'] |= {'end_time': now().isoformat(), 'duration': seconds, **status}
 
 # %% ../../nbs/lib/notebooks/090_execute.ipynb #5622972c
-STYLE: Final = 'style="color:red; font-family:Helvetica Neue, Helvetica, Arial, sans-serif; font-size:2em;"'
+_STYLE: Final = 'style="color:red; font-family:Helvetica Neue, Helvetica, Arial, sans-serif; font-size:2em;"'
 
 
-def mark_error(
+def _mark_error(
     content: dict[str, Any],  # gets two more cells
     index: int,  # of the cell that failed
 ) -> None:
     "Say where a notebook stopped."
     link = f'<a href="#papermill-error-cell">In [{content["cells"][index]["execution_count"]}]</a>'
-    top = f"<span {STYLE}>An Exception was encountered at '{link}'.</span>"
+    top = f"<span {_STYLE}>An Exception was encountered at '{link}'.</span>"
     said = 'Execution using papermill encountered an exception here and stopped:'
-    here = f'<span id="papermill-error-cell" {STYLE}>{said}</span>'
+    here = f'<span id="papermill-error-cell" {_STYLE}>{said}</span>'
     for place, text, name in (index, here, 'error-here'), (0, top, 'error-top'):
         named = {'id': name} if content['nbformat_minor'] >= 5 else {}
         cell = {'cell_type': 'markdown', 'metadata': {'tags': [ERROR_TAG]}, 'source': text, **named}
@@ -217,7 +216,7 @@ class Job:
     log_output: Callable[[str, str], None] | None = None  # hears 'stdout' or 'stderr' and each text
 
 # %% ../../nbs/lib/notebooks/090_execute.ipynb #144c10ea
-LANGUAGE_INFO: Final = MappingProxyType(
+_LANGUAGE_INFO: Final = MappingProxyType(
     {'name': 'python', 'file_extension': '.py', 'mimetype': 'text/x-python', 'pygments_lexer': 'ipython3'}
 )
 
@@ -231,7 +230,7 @@ def in_process(job: Job) -> Iterator[Run]:
     options: dict[str, Any] = {'limits': job.limits, 'env': job.env, 'path': path, 'cwd': job.cwd}
     options |= {'make': job.make, 'last_words': job.ended, 'log_output': job.log_output}
     with notebook_shell(job.name, **options) as run:
-        job.content['metadata'].setdefault('language_info', dict(LANGUAGE_INFO))
+        job.content['metadata'].setdefault('language_info', dict(_LANGUAGE_INFO))
         if job.hold:
             job.hold.attach(run, job.content)
         yield lambda cell, index: run(cell)
@@ -254,14 +253,14 @@ def kernel_error(error: BaseException, *, limit: Limit) -> CellError:
     return CellError('DeadKernelError', 'the kernel died; was there enough memory?', why='died')
 
 # %% ../../nbs/lib/notebooks/090_execute.ipynb #a581f443
-def kernel_environment(job: Job) -> dict[str, str]:
+def _kernel_environment(job: Job) -> dict[str, str]:
     "The environment of a kernel."
     given = job.env.get('PYTHONPATH', os.environ.get('PYTHONPATH', ''))
     path = os.pathsep.join([*job.path, *filter(None, [given])])
     return {**os.environ, **job.env, 'PYTHONPATH': path}
 
 # %% ../../nbs/lib/notebooks/090_execute.ipynb #76c17723
-def admitted(
+def _admitted(
     outputs: Outputs,  # its listener and its allowance count here
     message: Mapping[str, Any],  # from a kernel; its text is cut where there is no room for it
 ) -> bool:
@@ -284,7 +283,7 @@ def kernel_name(job: Job) -> str:
     return str(job.content['metadata'].get('kernelspec', {}).get('name') or 'python3')
 
 
-def refuse_kernel(job: Job) -> None:  # raises UsageError
+def _refuse_kernel(job: Job) -> None:  # raises UsageError
     "Stop a notebook whose kernel is not installed."
     from jupyter_client.kernelspec import find_kernel_specs
 
@@ -294,7 +293,7 @@ def refuse_kernel(job: Job) -> None:  # raises UsageError
         raise UsageError(f'{job.name} asks for the kernel {name!r}, which is not installed; {there}')
 
 # %% ../../nbs/lib/notebooks/090_execute.ipynb #fb62fce1
-def make_client(
+def _make_client(
     job: Job,
     node: Any,  # its notebook, as nbformat's kind of dictionary
     *,
@@ -308,7 +307,7 @@ def make_client(
 
     class Client(NotebookClient):
         def process_message(self, msg: Any, cell: Any, cell_index: int) -> Any:
-            return super().process_message(msg, cell, cell_index) if admitted(outputs, msg) else None
+            return super().process_message(msg, cell, cell_index) if _admitted(outputs, msg) else None
 
     # a socket's path has at most 107 bytes
     sockets = {'transport': 'ipc', 'ip': f'{folder}/kernel'} if len(folder) < 90 else {}
@@ -322,7 +321,7 @@ def make_client(
 
 # %% ../../nbs/lib/notebooks/090_execute.ipynb #7b5edfe1
 @contextmanager
-def in_kernel(job: Job) -> Iterator[Run]:
+def _in_kernel(job: Job) -> Iterator[Run]:
     "Run cells in a kernel of their own."
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
     from nbformat import from_dict
@@ -346,9 +345,9 @@ def in_kernel(job: Job) -> Iterator[Run]:
         cell.update(outputs=there.outputs, execution_count=there.execution_count)
         return error and report(there.outputs, error, make=from_dict)
 
-    client = make_client(job, node, folder=folder.name, outputs=outputs, limit=limit)
+    client = _make_client(job, node, folder=folder.name, outputs=outputs, limit=limit)
 
-    with folder, client.setup_kernel(env=kernel_environment(job)):
+    with folder, client.setup_kernel(env=_kernel_environment(job)):
         about = client.wait_for_reply(client.kc.kernel_info())
         node.metadata.language_info = about['content']['language_info']
         yield run
@@ -369,7 +368,7 @@ def with_values(notebook: Notebook, values: Mapping[str, Any]) -> Notebook:
 
 # %% ../../nbs/lib/notebooks/090_execute.ipynb #8c414896
 ENGINES: Final[Mapping[str, Callable[[Job], AbstractContextManager[Run]]]] = MappingProxyType(
-    {'in-process': in_process, 'kernel': in_kernel}
+    {'in-process': in_process, 'kernel': _in_kernel}
 )
 
 
@@ -392,7 +391,7 @@ def refuse(
         about = f'{notebook.name} is in {notebook.language}; only Python runs in-process'
         raise UsageError(f"{about}. Use engine='kernel'")
     if engine == 'kernel':
-        refuse_kernel(job)
+        _refuse_kernel(job)
     if engine == 'kernel' and job.hold:
         raise UsageError("found hold; only a notebook that runs in-process is held. Use engine='in-process'")
     if engine == 'kernel' and job.keep:
@@ -420,21 +419,21 @@ def finish(
             cell['metadata']['papermill'] |= {'status': 'failed', 'exception': True}
     status = [cell['metadata']['papermill']['status'] for cell in content['cells']]
     if 'failed' in status:
-        mark_error(content, status.index('failed'))
+        _mark_error(content, status.index('failed'))
     if output:
         write_notebook(content, output)
 
 # %% ../../nbs/lib/notebooks/090_execute.ipynb #84f433b1
-NEEDED: Final = MappingProxyType({'in-process': 'mlops_nb.notebooks.shell', 'kernel': 'nbclient'})
+_NEEDED: Final = MappingProxyType({'in-process': 'mlops_nb.notebooks.shell', 'kernel': 'nbclient'})
 
 
-def load_engine(engine: str) -> None:
+def _load_engine(engine: str) -> None:
     "Import what an engine needs."
     with made_to_stay():
-        import_module(NEEDED[engine])
+        import_module(_NEEDED[engine])
 
 # %% ../../nbs/lib/notebooks/090_execute.ipynb #6b6db1c9
-def run_job(job: Job, *, engine: str, progress: Callable[[int, int], None]) -> CellError | None:
+def _run_job(job: Job, *, engine: str, progress: Callable[[int, int], None]) -> CellError | None:
     "Run a prepared notebook to its end, or to what stops it; `job.ended` is called in any case."
     total = len(job.content['cells'])
     error: CellError | None = CellError('KeyboardInterrupt', '', why='interrupted')
@@ -483,8 +482,8 @@ def run_notebook(
     folders = [str(source.path.absolute().parent), *map(str, path)]
     job = Job(source.name, content, limits, env, folders, Path(cwd) if cwd else None, ended, keep, hold=hold)
     refuse(source, job, engine=engine, output=target)
-    load_engine(engine)
+    _load_engine(engine)
     saver = Saver(content, target and target.absolute())  # the notebook may change the working directory
     with garbage_collected():
-        error = run_job(replace(job, log_output=log_output), engine=engine, progress=progress)
+        error = _run_job(replace(job, log_output=log_output), engine=engine, progress=progress)
     return Execution(content, error, time.perf_counter() - started, job.kept)

@@ -17,8 +17,8 @@ from ..core.errors import UsageError
 from .document import Notebook, read_notebook, shown
 
 # %% auto #0
-__all__ = ['DIRECTIVE', 'Package', 'read_package', 'directives', 'comparable', 'exported', 'written', 'StaleExport',
-           'stale_exports', 'refuse_stale']
+__all__ = ['Package', 'read_package', 'directives', 'comparable', 'exported', 'written', 'StaleExport', 'stale_exports',
+           'refuse_stale']
 
 # %% ../../nbs/lib/notebooks/100_exports.ipynb #635d21da
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def read_package(
     return Package(root / nbdev.get('nbs_path', 'nbs'), root / library)
 
 # %% ../../nbs/lib/notebooks/100_exports.ipynb #696f7625
-DIRECTIVE: Final = r'[ \t]*#\s*\|'
+_DIRECTIVE: Final = r'[ \t]*#\s*\|'
 
 
 def directives(
@@ -54,7 +54,7 @@ def directives(
     "The nbdev directives at the top of a cell, and those in its metadata."
     found = {}
     for line in cell['source'].splitlines():
-        if match := re.match(DIRECTIVE + r'\s*([^\s:]+)\s*:?\s*(.*?)\s*$', line):
+        if match := re.match(_DIRECTIVE + r'\s*([^\s:]+)\s*:?\s*(.*?)\s*$', line):
             found[match[1]] = match[2]
         elif line.strip() and not re.match(r'\s*%%\w', line):
             break
@@ -72,7 +72,7 @@ def comparable(
     package: str,  # that the module is in, such as 'flights'
 ) -> str:
     "Code without what nbdev changes when it exports."
-    lines = re.sub(rf'\A(\s|{DIRECTIVE}.*\n?)+', '', source).splitlines()
+    lines = re.sub(rf'\A(\s|{_DIRECTIVE}.*\n?)+', '', source).splitlines()
     text = '\n'.join(filter(None, map(str.rstrip, lines)))
     if 'from .' not in text:
         return text

@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     from mlops_nb.notebooks.shell import CellRunner
 
 # %% auto #0
-__all__ = ['NO_KERNEL', 'Held', 'held_folder', 'locked', 'is_alive', 'all_held', 'forget_dead', 'find_held', 'publish',
-           'descriptors_kept', 'heard_to_the_end', 'kernel_of', 'taken_back', 'wait_as_kernel', 'how_to_go_on',
-           'Holder', 'noted']
+__all__ = ['Held', 'locked', 'all_held', 'find_held', 'publish', 'kernel_of', 'how_to_go_on', 'Holder', 'noted']
 
 # %% ../../nbs/lib/notebooks/110_hold.ipynb #004c4fa4
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class Held:
         note.with_suffix('.new').replace(note)
 
 # %% ../../nbs/lib/notebooks/110_hold.ipynb #a5f627a6
-def held_folder(root: Path) -> Path:
+def _held_folder(root: Path) -> Path:
     "Where a project keeps what is held."
     return root / '.mlops_nb' / 'held'
 
@@ -86,7 +84,7 @@ def locked(path: Path) -> Iterator[bool]:
         yield True
 
 
-def is_alive(folder: Path) -> bool:
+def _is_alive(folder: Path) -> bool:
     "Whether the process is there that waits with a folder."
     with locked(folder / 'alive') as ours:
         return not ours
@@ -94,15 +92,15 @@ def is_alive(folder: Path) -> bool:
 # %% ../../nbs/lib/notebooks/110_hold.ipynb #d1a99911
 def all_held(root: Path) -> list[Held]:
     "The notebooks of a project that wait, oldest first."
-    notes = sorted(held_folder(root).glob('*/held.json'), key=lambda note: note.stat().st_mtime)
+    notes = sorted(_held_folder(root).glob('*/held.json'), key=lambda note: note.stat().st_mtime)
     found = [Held(**json.loads(note.read_text())) for note in notes]
-    return [one for one in found if Path(one.connection).exists() and is_alive(Path(one.folder))]
+    return [one for one in found if Path(one.connection).exists() and _is_alive(Path(one.folder))]
 
 
-def forget_dead(root: Path) -> None:
+def _forget_dead(root: Path) -> None:
     "Remove what processes that were killed have left."
     alive = {one.folder for one in all_held(root)}
-    for note in held_folder(root).glob('*/held.json'):
+    for note in _held_folder(root).glob('*/held.json'):
         if str(note.parent) not in alive:
             Path(json.loads(note.read_text())['connection']).unlink(missing_ok=True)
             shutil.rmtree(note.parent)
@@ -124,7 +122,7 @@ def find_held(root: Path, id: str = '') -> Held:  # raises NotFoundError, UsageE
     )
 
 # %% ../../nbs/lib/notebooks/110_hold.ipynb #731efc39
-NO_KERNEL: Final = 'held-python'
+_NO_KERNEL: Final = 'held-python'
 
 
 def publish(
@@ -132,7 +130,7 @@ def publish(
     connection: Path,  # where Jupyter and `resume` look for it
 ) -> None:
     "Write the connection file, complete from the start."
-    text = json.dumps({**json.loads(own.read_text()), 'kernel_name': NO_KERNEL})
+    text = json.dumps({**json.loads(own.read_text()), 'kernel_name': _NO_KERNEL})
     new = connection.parent.parent / f'.{connection.name}'
     descriptor = os.open(new, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, 'w') as file:
@@ -141,7 +139,7 @@ def publish(
 
 # %% ../../nbs/lib/notebooks/110_hold.ipynb #95a2937d
 @contextmanager
-def descriptors_kept() -> Iterator[None]:
+def _descriptors_kept() -> Iterator[None]:
     "The kernel takes descriptors 1 and 2; afterwards they are what they were."
     saved = {fd: os.dup(fd) for fd in (1, 2)}
     streams = sys.stdin, sys.stdout, sys.stderr, sys.displayhook
@@ -155,7 +153,7 @@ def descriptors_kept() -> Iterator[None]:
 
 # %% ../../nbs/lib/notebooks/110_hold.ipynb #7be14c02
 @contextmanager
-def heard_to_the_end(app: Any) -> Iterator[None]:  # IPKernelApp
+def _heard_to_the_end(app: Any) -> Iterator[None]:  # IPKernelApp
     "When a kernel is closed, no thread is in the middle of publishing."
     lock, closed, publish = threading.RLock(), threading.Event(), app.iopub_thread.schedule
 
@@ -191,7 +189,7 @@ def kernel_of(
 
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    with descriptors_kept(), ExitStack() as stack:
+    with _descriptors_kept(), ExitStack() as stack:
         for single in ZMQInteractiveShell, IPythonKernel, IPKernelApp:
             stack.enter_context(as_instance(single, None))
         app: Any = IPKernelApp.instance()
@@ -204,7 +202,7 @@ def kernel_of(
         if 'matplotlib' in sys.modules:
             draw_inline(app.shell)
         try:
-            with heard_to_the_end(app):
+            with _heard_to_the_end(app):
                 yield app
         finally:
             runner.shell.execution_count = app.shell.execution_count
@@ -215,7 +213,7 @@ def kernel_of(
             loop.close()
 
 # %% ../../nbs/lib/notebooks/110_hold.ipynb #2ddd83b2
-def taken_back(note: Held, content: dict[str, Any]) -> CellError | None:
+def _taken_back(note: Held, content: dict[str, Any]) -> CellError | None:
     "What others have run becomes the notebook's; why it stopped, if it did not get to its end."
     latest = Held(**json.loads(Path(note.folder, 'held.json').read_text()))
     content['cells'][:] = read_notebook(note.executed).cells
@@ -226,7 +224,7 @@ def taken_back(note: Held, content: dict[str, Any]) -> CellError | None:
     return CellError(**{**latest.error, 'traceback': tuple(latest.error['traceback'])})
 
 # %% ../../nbs/lib/notebooks/110_hold.ipynb #ddad4401
-def wait_as_kernel(
+def _wait_as_kernel(
     runner: CellRunner,
     note: Held,
     *,
@@ -257,7 +255,7 @@ def how_to_go_on(note: Held) -> str:
 Held with all that it has computed, until {note.until.replace('T', ' ')}. In another terminal:
   mlops-nb resume {note.id}           goes on from that cell, with the notebook as edited
   jupyter lab --ServerApp.allow_external_kernels=True --ServerApp.external_connection_dir={folder}
-                             looks inside: open the notebook and choose the kernel {NO_KERNEL}
+                             looks inside: open the notebook and choose the kernel {_NO_KERNEL}
   mlops-nb resume {note.id} --stop    gives it up"""
 
 # %% ../../nbs/lib/notebooks/110_hold.ipynb #cabd2624
@@ -295,18 +293,18 @@ class Holder:
             tempfile.TemporaryDirectory(prefix='held-') as short,
         ):
             own, text = Path(short, 'k.json'), self.say(note)
-            wait_as_kernel(self.runner, note, own=own, seconds=self.seconds, text=text)
+            _wait_as_kernel(self.runner, note, own=own, seconds=self.seconds, text=text)
         try:
-            return taken_back(note, self.content)
+            return _taken_back(note, self.content)
         finally:
             shutil.rmtree(note.folder)
 
 # %% ../../nbs/lib/notebooks/110_hold.ipynb #70173e97
 def noted(holder: Holder, index: int, error: CellError | None) -> Held:
     "A note with a name of its own, and its folder."
-    folder, id = held_folder(holder.root), secrets.token_hex(3)
+    folder, id = _held_folder(holder.root), secrets.token_hex(3)
     folder.mkdir(parents=True, exist_ok=True)
-    forget_dead(holder.root)
+    _forget_dead(holder.root)
     (folder / id).mkdir(mode=0o700)
     return Held(
         id,

@@ -25,10 +25,8 @@ from IPython.core import debugger
 from traitlets.config import SingletonConfigurable
 
 # %% auto #0
-__all__ = ['SIGNALS', 'INLINE', 'restored', 'restored_process', 'restored_signals', 'Logging', 'swap_logging', 'LoggerState',
-           'state_of', 'restored_loggers', 'own_randomness', 'options_of', 'put_back', 'restored_pandas',
-           'own_modules_forgotten', 'lies_in', 'as_instance', 'everything_restored', 'draw_inline', 'figures_closed',
-           'figures_aside', 'inline_figures', 'forget_backend']
+__all__ = ['INLINE', 'restored', 'Logging', 'swap_logging', 'LoggerState', 'options_of', 'as_instance', 'everything_restored',
+           'draw_inline', 'inline_figures']
 
 # %% ../../nbs/lib/notebooks/070_isolation.ipynb #922680ca
 @contextmanager
@@ -48,7 +46,7 @@ def restored(names: MutableMapping[str, Any]) -> Iterator[None]:
 
 # %% ../../nbs/lib/notebooks/070_isolation.ipynb #50ee6e7e
 @contextmanager
-def restored_process() -> Iterator[None]:
+def _restored_process() -> Iterator[None]:
     "What the interpreter knows."
     path, main, limit = list(sys.path), sys.modules['__main__'], sys.getrecursionlimit()
     try:
@@ -58,13 +56,13 @@ def restored_process() -> Iterator[None]:
         sys.setrecursionlimit(limit)
 
 # %% ../../nbs/lib/notebooks/070_isolation.ipynb #3c6773b5
-SIGNALS: Final = tuple(map(int, signal.valid_signals()))
+_SIGNALS: Final = tuple(map(int, signal.valid_signals()))
 
 
 @contextmanager
-def restored_signals() -> Iterator[None]:
+def _restored_signals() -> Iterator[None]:
     "Who handles which signal."
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
         yield
     finally:
@@ -104,35 +102,35 @@ class LoggerState:
     disabled: bool = False
 
 
-def state_of(logger: logging.Logger) -> LoggerState:
+def _state_of(logger: logging.Logger) -> LoggerState:
     "What a logger does."
     handlers, filters = tuple(logger.handlers), tuple(logger.filters)
     return LoggerState(handlers, filters, logger.level, logger.propagate, logger.disabled)
 
 
 @contextmanager
-def restored_loggers() -> Iterator[None]:
+def _restored_loggers() -> Iterator[None]:
     "Loggers other than the root."
 
     def known() -> dict[str, logging.Logger]:
         there = logging.root.manager.loggerDict
         return {name: one for name, one in list(there.items()) if isinstance(one, logging.Logger)}
 
-    before = {name: state_of(logger) for name, logger in known().items()}
+    before = {name: _state_of(logger) for name, logger in known().items()}
     try:
         yield
     finally:
         for name, logger in known().items():
             of_a_module = name.partition('.')[0] in sys.modules
-            state = before.get(name, state_of(logger) if of_a_module else LoggerState())
-            if state != state_of(logger):
+            state = before.get(name, _state_of(logger) if of_a_module else LoggerState())
+            if state != _state_of(logger):
                 logger.handlers[:], logger.filters[:] = state.handlers, state.filters
                 logger.propagate, logger.disabled = state.propagate, state.disabled
                 logger.setLevel(state.level)
 
 # %% ../../nbs/lib/notebooks/070_isolation.ipynb #081a5e61
 @contextmanager
-def own_randomness() -> Iterator[None]:
+def _own_randomness() -> Iterator[None]:
     "Global random states that start anew, and afterwards are as before."
     numpy, state = sys.modules.get('numpy.random'), random.getstate()
     numpys = numpy and numpy.get_state()
@@ -159,7 +157,7 @@ def options_of(
     return found
 
 
-def put_back(
+def _put_back(
     pandas: Any,  # the package
     before: Mapping[str, Any] | None,  # its options, by name; None: as they come
 ) -> None:
@@ -178,7 +176,7 @@ def put_back(
 
 # %% ../../nbs/lib/notebooks/070_isolation.ipynb #1112ebfd
 @contextmanager
-def restored_pandas() -> Iterator[None]:
+def _restored_pandas() -> Iterator[None]:
     "Options of pandas."
     with warnings.catch_warnings(action='ignore'):  # about options that are on their way out
         before = options_of(sys.modules['pandas'].options) if 'pandas' in sys.modules else None
@@ -187,11 +185,11 @@ def restored_pandas() -> Iterator[None]:
     finally:
         if 'pandas' in sys.modules:
             with warnings.catch_warnings(action='ignore'):
-                put_back(sys.modules['pandas'], before)
+                _put_back(sys.modules['pandas'], before)
 
 # %% ../../nbs/lib/notebooks/070_isolation.ipynb #35360331
 @contextmanager
-def own_modules_forgotten(
+def _own_modules_forgotten(
     folder: str,  # the notebook's
 ) -> Iterator[None]:
     "Modules that were imported from a folder which only the notebook looks in."
@@ -200,13 +198,13 @@ def own_modules_forgotten(
         yield
     finally:
         new = [] if shared else sorted(set(sys.modules) - before)
-        own = {name for name in new if '.' not in name and lies_in(sys.modules[name], folder)}
+        own = {name for name in new if '.' not in name and _lies_in(sys.modules[name], folder)}
         for name in new:
             if name.partition('.')[0] in own:
                 del sys.modules[name]
 
 
-def lies_in(module: Any, folder: str) -> bool:
+def _lies_in(module: Any, folder: str) -> bool:
     "Whether a module or package was found in this folder."
     places = [getattr(module, '__file__', None) or '', *getattr(module, '__path__', ())]
     return folder in map(os.path.dirname, places)
@@ -238,8 +236,8 @@ def everything_restored(
     stack = ExitStack()
     for names in vars(sys), vars(builtins), vars(getpass), vars(pdb), vars(debugger), os.environ:
         stack.enter_context(restored(names))
-    kept: list[AbstractContextManager[Any]] = [restored_process(), restored_signals(), restored_loggers()]
-    kept += [warnings.catch_warnings(), restored_pandas(), own_randomness(), own_modules_forgotten(folder)]
+    kept: list[AbstractContextManager[Any]] = [_restored_process(), _restored_signals(), _restored_loggers()]
+    kept += [warnings.catch_warnings(), _restored_pandas(), _own_randomness(), _own_modules_forgotten(folder)]
     for one in kept:
         stack.enter_context(one)
     stack.enter_context(chdir(cwd or Path.cwd()))
@@ -264,7 +262,7 @@ def draw_inline(
 
 # %% ../../nbs/lib/notebooks/070_isolation.ipynb #179c4886
 @contextmanager
-def figures_closed() -> Iterator[None]:
+def _figures_closed() -> Iterator[None]:
     "Where matplotlib is not imported yet: afterwards it has no figures and its own settings."
     try:
         yield
@@ -276,7 +274,7 @@ def figures_closed() -> Iterator[None]:
 
 # %% ../../nbs/lib/notebooks/070_isolation.ipynb #7d54acd6
 @contextmanager
-def figures_aside() -> Iterator[None]:
+def _figures_aside() -> Iterator[None]:
     "Where matplotlib is imported: afterwards it has the figures, settings and backend of before."
     matplotlib, managers = sys.modules['matplotlib'], sys.modules.get('matplotlib._pylab_helpers')
     figures: dict[Any, Any] = managers.Gcf.figs if managers else {}
@@ -304,15 +302,15 @@ def inline_figures(
         if 'matplotlib_inline.config' in sys.modules:
             stack.enter_context(as_instance(sys.modules['matplotlib_inline.config'].InlineBackend, None))
         else:
-            stack.callback(forget_backend)
+            stack.callback(_forget_backend)
         imported = 'matplotlib' in sys.modules
-        stack.enter_context(figures_aside() if imported else figures_closed())
+        stack.enter_context(_figures_aside() if imported else _figures_closed())
         if imported:
             draw_inline(shell)
         yield
 
 
-def forget_backend() -> None:
+def _forget_backend() -> None:
     "Have the inline backend, if it is imported by now, draw for nobody."
     if 'matplotlib_inline.config' in sys.modules:
         sys.modules['matplotlib_inline.config'].InlineBackend.clear_instance()

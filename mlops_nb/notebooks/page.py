@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 # %% auto #0
-__all__ = ['ERROR_MARK', 'picture_html', 'rich_html', 'Output', 'output_html', 'cell_tags', 'is_failure', 'Cell', 'page_cell',
-           'Failure', 'find_failure', 'notebook_html']
+__all__ = ['Output', 'Cell', 'Failure', 'notebook_html']
 
 # %% ../../nbs/lib/notebooks/125_page.ipynb #3b96dbd3
 def _text(value: object) -> str:
@@ -27,7 +26,7 @@ def _text(value: object) -> str:
     return ''.join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def picture_html(
+def _picture_html(
     media: str,  # 'image/png'
     data: str,  # base64, or SVG as text
     *,
@@ -42,7 +41,7 @@ def picture_html(
     return f'<img src="data:{media};base64,{escape(code)}" alt="{escape(alt)}"{size}>'
 
 # %% ../../nbs/lib/notebooks/125_page.ipynb #5d2bcee5
-def rich_html(
+def _rich_html(
     data: Mapping[str, Any],  # media type: value
     metadata: Mapping[str, Any],  # media type: how to show it
 ) -> str:  # safe HTML
@@ -57,7 +56,7 @@ def rich_html(
         if media in forms:
             about = metadata.get(media)
             width = about.get('width') if isinstance(about, Mapping) else None
-            return picture_html(media, forms[media], alt=plain or 'figure', width=width)
+            return _picture_html(media, forms[media], alt=plain or 'figure', width=width)
     if 'text/markdown' in forms:
         return f'<div class="mnb-prose">{markdown_html(forms["text/markdown"])}</div>'
     return f'<pre>{ansi_html(plain)}</pre>' if plain else ''
@@ -87,7 +86,7 @@ def _joined(outputs: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         yield last
 
 # %% ../../nbs/lib/notebooks/125_page.ipynb #f3cc7fae
-def output_html(
+def _output_html(
     output: Mapping[str, Any],  # of the notebook format, version 4
 ) -> Output:
     "One output of a cell."
@@ -98,22 +97,22 @@ def output_html(
         trace = ansi_html('\n'.join(output.get('traceback', [])))
         name, message = output.get('ename', 'Error'), ansi_html(output.get('evalue', ''))
         return Output(markup(render('error.html', name=name, message=markup(message), trace=markup(trace))))
-    return Output(markup(rich_html(output.get('data', {}), output.get('metadata', {}))))
+    return Output(markup(_rich_html(output.get('data', {}), output.get('metadata', {}))))
 
 # %% ../../nbs/lib/notebooks/125_page.ipynb #1c7151f7
-def cell_tags(
+def _cell_tags(
     cell: Mapping[str, Any],  # of the notebook format, version 4
 ) -> set[str]:
     "The tags of a cell."
     return set(cell.get('metadata', {}).get('tags', []))
 
 
-def is_failure(
+def _is_failure(
     cell: Mapping[str, Any],  # of the notebook format, version 4
 ) -> bool:
     "Whether a cell raised, and was not expected to."
     raised = any(output['output_type'] == 'error' for output in cell.get('outputs', []))
-    return raised and 'raises-exception' not in cell_tags(cell)
+    return raised and 'raises-exception' not in _cell_tags(cell)
 
 # %% ../../nbs/lib/notebooks/125_page.ipynb #a209edab
 @dataclass(frozen=True)
@@ -129,19 +128,19 @@ class Cell:
     failed: bool = False
 
 
-def page_cell(
+def _page_cell(
     cell: Mapping[str, Any],  # of the notebook format, version 4
     number: int,
     *,
     language: str,
 ) -> Cell:
     "One cell of a notebook."
-    source, failed = _text(cell['source']), is_failure(cell)
+    source, failed = _text(cell['source']), _is_failure(cell)
     if cell['cell_type'] == 'markdown':
         return Cell('markdown', markup(markdown_html(source, cell.get('attachments'))))
     lines = [line.strip() for line in source.splitlines() if line.strip() and not line.startswith('#|')]
-    outputs = tuple(output for one in _joined(cell.get('outputs', [])) if (output := output_html(one)).html)
-    shown = failed or bool({'parameters', 'injected-parameters'} & cell_tags(cell))
+    outputs = tuple(output for one in _joined(cell.get('outputs', [])) if (output := _output_html(one)).html)
+    shown = failed or bool({'parameters', 'injected-parameters'} & _cell_tags(cell))
     code = markup(code_html(source, language))
     return Cell('code', code, number, lines[0] if lines else '', outputs, shown, failed)
 
@@ -156,13 +155,13 @@ class Failure:
     left: int  # code cells after it
 
 
-def find_failure(
+def _find_failure(
     cells: Sequence[Mapping[str, Any]],  # of the notebook format, version 4
 ) -> Failure | None:
     "The first cell that raised without being expected to."
     code = [(cell, n) for cell, n in zip(cells, cell_numbers(cells), strict=True) if 'outputs' in cell]
     for place, (cell, number) in enumerate(code, 1):
-        if is_failure(cell):
+        if _is_failure(cell):
             error = next(output for output in cell['outputs'] if output.get('output_type') == 'error')
             lines = re.sub(r'\x1b\[[\d;]*m', '', f'{error.get("ename")}: {error.get("evalue")}').splitlines()
             line = failed_line(error.get('traceback', ()))
@@ -170,7 +169,7 @@ def find_failure(
     return None
 
 # %% ../../nbs/lib/notebooks/125_page.ipynb #d03a30cb
-ERROR_MARK: Final = 'papermill-error-cell-tag'  # of the cells that papermill adds; the page says it itself
+_ERROR_MARK: Final = 'papermill-error-cell-tag'  # of the cells that papermill adds; the page says it itself
 
 
 def notebook_html(
@@ -182,13 +181,13 @@ def notebook_html(
 ) -> str:  # a whole page
     "An executed notebook as a page."
     kept = [cell for cell in notebook['cells'] if cell['cell_type'] in ('code', 'markdown')]
-    kept = [cell for cell in kept if _text(cell['source']).strip() and ERROR_MARK not in cell_tags(cell)]
+    kept = [cell for cell in kept if _text(cell['source']).strip() and _ERROR_MARK not in _cell_tags(cell)]
     language = notebook.get('metadata', {}).get('kernelspec', {}).get('language', 'python')
     cells = [
-        page_cell(cell, 0 if 'injected-parameters' in cell_tags(cell) else number, language=language)
+        _page_cell(cell, 0 if 'injected-parameters' in _cell_tags(cell) else number, language=language)
         for cell, number in zip(kept, cell_numbers(kept), strict=True)
     ]
-    failure = find_failure(kept)
+    failure = _find_failure(kept)
     has_title = bool(cells) and cells[0].kind == 'markdown' and cells[0].html.startswith('<h1>')
     values: dict[str, Any] = {'title': title, 'headline': '' if has_title else title, 'cells': cells}
     repeated = failure is not None and failure.sentence in banner

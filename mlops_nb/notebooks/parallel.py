@@ -31,9 +31,8 @@ from .parameters import contract
 from .results import Result, result_of
 
 # %% auto #0
-__all__ = ['COMMAND', 'inside', 'find_notebooks', 'destinations', 'Task', 'declared', 'plan', 'with_log', 'work', 'end_group',
-           'Child', 'start', 'death', 'post_mortem', 'outcome', 'pass_on', 'Batch', 'run_batch', 'run_here',
-           'write_page']
+__all__ = ['COMMAND', 'inside', 'find_notebooks', 'destinations', 'Task', 'declared', 'plan', 'work', 'Child', 'start', 'outcome',
+           'pass_on', 'Batch', 'run_batch', 'run_here', 'write_page']
 
 # %% ../../nbs/lib/notebooks/140_parallel.ipynb #f75e79d7
 def inside(
@@ -132,7 +131,7 @@ def plan(
     return [Task(*one) for one in zip(notebooks, shares, outputs, strict=True)]
 
 # %% ../../nbs/lib/notebooks/140_parallel.ipynb #b0e4dfbc
-def with_log(
+def _with_log(
     options: Mapping[str, Any],  # of `run_notebook`; `log_output` may be True
 ) -> dict[str, Any]:
     "The options with a function that writes what cells say to standard error, past what collects it."
@@ -145,7 +144,7 @@ def with_log(
 def work() -> None:
     "What such a process does: run the notebook that its argument describes."
     soon_over()
-    told, tell = with_log(json.loads(sys.argv[1])), partial(print, flush=True)
+    told, tell = _with_log(json.loads(sys.argv[1])), partial(print, flush=True)
     try:
         error = run_notebook(**told, progress=lambda done, total: tell(done)).error
     except MlopsError as refusal:
@@ -155,7 +154,7 @@ def work() -> None:
     sys.exit(130 if error and error.why == 'interrupted' else 0)
 
 
-def end_group(
+def _end_group(
     process: subprocess.Popen[bytes],  # that leads a session
     number: signal.Signals,
 ) -> None:
@@ -201,7 +200,7 @@ def start(
     return Child(task, process, at, said)
 
 # %% ../../nbs/lib/notebooks/140_parallel.ipynb #4d0775d7
-def death(
+def _death(
     code: int,  # a process's return code
 ) -> CellError:
     "How a process ended that should have gone on."
@@ -212,13 +211,13 @@ def death(
     return CellError('ProcessKilled', f'the process was ended by {name}{hint}', why='died')
 
 
-def post_mortem(
+def _post_mortem(
     child: Child,
     *,
     interrupted: bool = False,  # by Ctrl-C
 ) -> Result:
     "What became of a notebook whose process wrote nothing."
-    at, error = child.read(child.at).split(), death(child.process.returncode)
+    at, error = child.read(child.at).split(), _death(child.process.returncode)
     seconds, source, output = time.monotonic() - child.started, child.task.notebook, child.task.output
     if not at:
         output.unlink(missing_ok=True)  # nothing ran
@@ -244,7 +243,7 @@ def outcome(
     "What became of a notebook whose process has ended."
     task, stopped = child.task, child.process.returncode == 130
     if not child.read(child.at) or not task.output.exists():
-        return post_mortem(child, interrupted=interrupted)
+        return _post_mortem(child, interrupted=interrupted)
     content = read_notebook(task.output).content
     return result_of(task.notebook.name, content, output=task.output, interrupted=stopped)
 
@@ -273,7 +272,7 @@ class Batch:
         "Start no more, and have those that run save what they have; the second time, end them."
         self.waiting.clear()
         for child in self.running:
-            end_group(child.process, signal.SIGINT if self.deadline is None else signal.SIGKILL)
+            _end_group(child.process, signal.SIGINT if self.deadline is None else signal.SIGKILL)
         self.deadline = self.deadline or time.monotonic() + self.patience
 
     def advance(self, jobs: int) -> Iterator[Result]:
@@ -316,7 +315,7 @@ def run_batch(
         for number, handler in before.items():
             signal.signal(number, handler)
         for child in batch.running:
-            end_group(child.process, signal.SIGKILL)
+            _end_group(child.process, signal.SIGKILL)
     rest = partial(Result, cells=[], seconds=0.0, status='not run', fault='interrupted before it started')
     return [found.get(task.output) or rest(task.notebook.name, task.output) for task in tasks]
 
@@ -326,7 +325,7 @@ def run_here(
     options: Mapping[str, Any],  # of `run_notebook`
 ) -> Result:  # raises UsageError before it starts
     "Run a notebook in this process."
-    execution = run_notebook(task.notebook, task.values, output=task.output, **with_log(options))
+    execution = run_notebook(task.notebook, task.values, output=task.output, **_with_log(options))
     stopped = execution.error is not None and execution.error.why == 'interrupted'
     return result_of(task.notebook.name, execution.notebook, output=task.output, interrupted=stopped)
 

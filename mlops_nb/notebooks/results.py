@@ -18,8 +18,7 @@ from .execute import is_tagged
 from ..pages.html import settle
 
 # %% auto #0
-__all__ = ['WORDS', 'COUNTED', 'plain', 'CellResult', 'first_line', 'cell_result', 'cell_results', 'Result', 'result_of',
-           'add_case', 'as_suite', 'junit']
+__all__ = ['WORDS', 'COUNTED', 'plain', 'CellResult', 'first_line', 'cell_results', 'Result', 'result_of', 'junit']
 
 # %% ../../nbs/lib/notebooks/130_results.ipynb #6901ea9a
 def plain(
@@ -55,7 +54,7 @@ def first_line(source: str) -> str:
     return next((line for line in lines if line and not line.startswith('#')), '')[:80]
 
 # %% ../../nbs/lib/notebooks/130_results.ipynb #8139158c
-def cell_result(
+def _cell_result(
     cell: Mapping[str, Any],  # of an executed notebook
     number: int,
 ) -> CellResult:
@@ -78,7 +77,7 @@ def cell_results(
     "What became of the cells with code."
     numbered = zip(content['cells'], cell_numbers(content['cells']), strict=True)
     code = [(cell, n) for cell, n in numbered if cell['cell_type'] == 'code' and cell['source'].strip()]
-    return [cell_result(cell, n) for cell, n in code if not is_tagged(cell, 'injected-parameters')]
+    return [_cell_result(cell, n) for cell, n in code if not is_tagged(cell, 'injected-parameters')]
 
 # %% ../../nbs/lib/notebooks/130_results.ipynb #e5f8055f
 WORDS: Final = MappingProxyType(
@@ -126,7 +125,7 @@ def result_of(
     return Result(name, output, cells, about['duration'], 'interrupted' if interrupted else status, told)
 
 # %% ../../nbs/lib/notebooks/130_results.ipynb #51164788
-def add_case(
+def _add_case(
     suite: ElementTree.Element,
     result: Result,
     cell: CellResult,
@@ -148,11 +147,11 @@ COUNTED: Final = MappingProxyType(
 )
 
 
-def as_suite(result: Result) -> ElementTree.Element:
+def _as_suite(result: Result) -> ElementTree.Element:
     "One notebook."
     suite = ElementTree.Element('testsuite', name=result.name, time=f'{result.seconds:.3f}')
     for cell in result.cells:
-        add_case(suite, result, cell)
+        _add_case(suite, result, cell)
     if result.fault:
         about, told = {'name': 'notebook', 'classname': result.name, 'time': '0'}, plain(result.why)
         case = ElementTree.SubElement(suite, 'testcase', about)
@@ -165,7 +164,7 @@ def as_suite(result: Result) -> ElementTree.Element:
 def junit(results: Sequence[Result]) -> bytes:
     "What became of the notebooks, as JUnit's XML."
     top = ElementTree.Element('testsuites', name='mlops-nb exec')
-    top.extend(map(as_suite, results))
+    top.extend(map(_as_suite, results))
     for name in COUNTED:
         top.set(name, str(sum(int(suite.attrib[name]) for suite in top)))
     top.set('time', f'{sum(result.seconds for result in results):.3f}')

@@ -20,22 +20,21 @@ from .outputs import CellError, Limits, report
 from .parameters import contract, inject
 
 # %% auto #0
-__all__ = ['PATIENCE', 'code_cells', 'with_parameters', 'first_to_run', 'merged', 'ask', 'connected', 'alone', 'run_there',
-           'run_rest', 'resume', 'give_up']
+__all__ = ['PATIENCE', 'merged', 'ask', 'connected', 'alone', 'resume', 'give_up']
 
 # %% ../../nbs/lib/notebooks/120_resume.ipynb #7e0bb359
-def code_cells(cells: Sequence[Mapping[str, Any]]) -> list[int]:
+def _code_cells(cells: Sequence[Mapping[str, Any]]) -> list[int]:
     "The places of the cells that have code in them."
     return [i for i, cell in enumerate(cells) if cell['cell_type'] == 'code' and cell['source'].strip()]
 
 
-def with_parameters(edited: Notebook, executed: Notebook) -> Notebook:
+def _with_parameters(edited: Notebook, executed: Notebook) -> Notebook:
     "The notebook as edited, with the values that the run was given."
     given = next((c['source'] for c in executed.cells if is_tagged(c, 'injected-parameters')), '')
     return inject(edited, {'given': given}, source=given) if given else edited
 
 
-def first_to_run(
+def _first_to_run(
     edited: Sequence[Mapping[str, Any]],  # cells
     executed: Sequence[Mapping[str, Any]],  # cells
     *,
@@ -43,8 +42,8 @@ def first_to_run(
     from_changed: bool,
 ) -> int:  # among the edited ones, their number when all have run; raises UsageError
     "Where to go on."
-    ran = [i for i in code_cells(executed) if i < stopped]
-    there = code_cells(edited)
+    ran = [i for i in _code_cells(executed) if i < stopped]
+    there = _code_cells(edited)
     same = [executed[i]['source'] == edited[j]['source'] for i, j in zip(ran, there, strict=False)]
     kept = next((n for n, one in enumerate(same) if not one), len(same))
     if kept < len(ran) and not from_changed:
@@ -66,8 +65,8 @@ def merged(
     first: int,  # cell that runs next
 ) -> dict[str, Any]:  # nbformat 4
     "The notebook as edited, with what is kept of its execution."
-    ran = iter(code_cells(executed.cells))
-    kept = {place: executed.cells[next(ran)] for place in code_cells(edited.cells) if place < first}
+    ran = iter(_code_cells(executed.cells))
+    kept = {place: executed.cells[next(ran)] for place in _code_cells(edited.cells) if place < first}
     shown = 'outputs', 'execution_count'
     cells = [
         {**fresh_cell(cell), **{k: kept[i][k] for k in shown}} if i in kept else fresh_cell(cell)
@@ -136,7 +135,7 @@ def alone(note: Held) -> Iterator[None]:  # raises ConflictError
         yield
 
 # %% ../../nbs/lib/notebooks/120_resume.ipynb #234778d2
-def run_there(
+def _run_there(
     client: Any,  # NotebookClient
     note: Held,
     *,
@@ -165,7 +164,7 @@ def run_there(
     return report(cell['outputs'], replace(error, notebook=shown(Path(note.notebook))))
 
 # %% ../../nbs/lib/notebooks/120_resume.ipynb #09cec981
-def run_rest(
+def _run_rest(
     note: Held,
     content: dict[str, Any],  # changed
     *,
@@ -174,13 +173,13 @@ def run_rest(
 ) -> tuple[int, CellError | None]:  # the cell that stopped it, and why; their number: all ran
     "Run the rest of the cells, and keep the notebook after each."
     with connected(note, content) as client:
-        for index in code_cells(content['cells']):
+        for index in _code_cells(content['cells']):
             cell = content['cells'][index]
             if index < first or is_tagged(cell, 'skip-execution'):
                 continue
             if index > first and is_tagged(cell, 'breakpoint'):
                 return index, None
-            error = run_there(client, note, cell=cell, index=index)
+            error = _run_there(client, note, cell=cell, index=index)
             write_notebook(content, note.executed)
             tell(cell)
             if error:
@@ -197,11 +196,11 @@ def resume(
     "Go on with a notebook as edited; when its last cell ran, the process that waits goes on."
     executed, edited = read_notebook(note.executed), read_notebook(note.notebook)
     contract(edited)
-    ready = with_parameters(edited, executed)
-    first = first_to_run(ready.cells, executed.cells, stopped=note.stopped, from_changed=from_changed)
+    ready = _with_parameters(edited, executed)
+    first = _first_to_run(ready.cells, executed.cells, stopped=note.stopped, from_changed=from_changed)
     content = merged(ready, executed, first=first)
     with alone(note):
-        stopped, error = run_rest(note, content, first=first, tell=tell)
+        stopped, error = _run_rest(note, content, first=first, tell=tell)
         write_notebook(content, note.executed)
         finished = stopped == len(content['cells'])
         latest = replace(note, stopped=stopped, error=asdict(error) if error else None, finished=finished)

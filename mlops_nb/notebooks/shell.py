@@ -26,9 +26,8 @@ from types import MappingProxyType, SimpleNamespace
 from typing import Any, Final
 
 # %% auto #0
-__all__ = ['DEFAULTS', 'packed', 'CollectingSession', 'NotebookShell', 'profile_dir', 'make_shell', 'NotebookComm',
-           'widgets_connected', 'close_shell', 'outside_loop', 'close_loop', 'execute', 'run_source', 'update_widget',
-           'CellRunner', 'redirected', 'guarded', 'prepare', 'exits_at_end', 'notebook_shell']
+__all__ = ['packed', 'CollectingSession', 'NotebookShell', 'profile_dir', 'NotebookComm', 'execute', 'CellRunner', 'prepare',
+           'notebook_shell']
 
 # %% ../../nbs/lib/notebooks/080_shell.ipynb #bb2f5134
 import comm
@@ -131,7 +130,7 @@ def profile_dir(folder: str) -> ProfileDir:
     return found
 
 
-def make_shell(outputs: Outputs) -> NotebookShell:
+def _make_shell(outputs: Outputs) -> NotebookShell:
     "A shell with an empty namespace and its history in memory."
     config = Config({'HistoryManager': {'enabled': False, 'hist_file': ':memory:'}})
     kernel = SimpleNamespace(eventloop=None)  # as much of one as the shell asks for
@@ -162,7 +161,7 @@ class NotebookComm(BaseComm):
 
 
 @contextmanager
-def widgets_connected() -> Iterator[CommManager]:
+def _widgets_connected() -> Iterator[CommManager]:
     "Widgets talk to the notebook's shell, and are forgotten afterwards."
     manager = CommManager()
     with restored(vars(comm)):
@@ -177,7 +176,7 @@ def widgets_connected() -> Iterator[CommManager]:
                     module._instances.pop(name, None)
 
 # %% ../../nbs/lib/notebooks/080_shell.ipynb #870370a7
-def close_shell(shell: NotebookShell) -> None:
+def _close_shell(shell: NotebookShell) -> None:
     "Let go of a notebook's variables."
     hook: Any = shell.displayhook
     hook.do_full_cache = False
@@ -190,7 +189,7 @@ def close_shell(shell: NotebookShell) -> None:
 
 # %% ../../nbs/lib/notebooks/080_shell.ipynb #ed6b63bc
 @contextmanager
-def outside_loop() -> Iterator[None]:
+def _outside_loop() -> Iterator[None]:
     "Let a loop run inside a callback of another one."
     running = asyncio._get_running_loop()
     task = asyncio.current_task(running) if running else None
@@ -205,9 +204,9 @@ def outside_loop() -> Iterator[None]:
             asyncio.tasks._enter_task(running, task)
 
 # %% ../../nbs/lib/notebooks/080_shell.ipynb #ee3823a5
-def close_loop(loop: asyncio.AbstractEventLoop) -> None:
+def _close_loop(loop: asyncio.AbstractEventLoop) -> None:
     "Cancel what still runs, and close."
-    with outside_loop():
+    with _outside_loop():
         loop.set_exception_handler(lambda loop, context: None)
         tasks = asyncio.all_tasks(loop)
         for task in tasks:
@@ -236,7 +235,7 @@ async def execute(shell: NotebookShell, source: str) -> Any:  # IPython's Execut
     return result
 
 # %% ../../nbs/lib/notebooks/080_shell.ipynb #991cdc34
-def run_source(
+def _run_source(
     shell: NotebookShell,
     source: str,
     *,
@@ -262,7 +261,7 @@ def run_source(
     return error_of(raised) if raised else None
 
 # %% ../../nbs/lib/notebooks/080_shell.ipynb #f811e4b2
-def update_widget(
+def _update_widget(
     name: str,  # its id
     state: dict[str, Any],  # what has changed
 ) -> None:
@@ -294,9 +293,9 @@ class CellRunner:
         parent = {'header': {'msg_id': f'cell {self.shell.execution_count}'}}
         self.shell.context.run(self.shell.set_parent, parent)
         interruption = Interruption(self.loop, self.limits.next_cell(time.monotonic() - self.started))
-        with redirected(self), captured(self.descriptors), outside_loop(), guarded(self, interruption):
-            error = run_source(self.shell, cell['source'], interruption=interruption)
-            self.shell.context.run(tell, self.shell.widgets, update_widget)
+        with _redirected(self), captured(self.descriptors), _outside_loop(), _guarded(self, interruption):
+            error = _run_source(self.shell, cell['source'], interruption=interruption)
+            self.shell.context.run(tell, self.shell.widgets, _update_widget)
         self.outputs.end()
         cell['execution_count'] = self.shell.execution_count - 1
         may_fail = 'raises-exception' in cell.get('metadata', {}).get('tags', ())
@@ -306,7 +305,7 @@ class CellRunner:
 
 # %% ../../nbs/lib/notebooks/080_shell.ipynb #454b6803
 @contextmanager
-def redirected(runner: CellRunner) -> Iterator[None]:
+def _redirected(runner: CellRunner) -> Iterator[None]:
     "Streams and log are the notebook's."
     before, log = (sys.stdin, sys.stdout, sys.stderr), swap_logging(runner.logging)
     for ours, theirs in zip(runner.streams[1:], before[1:], strict=True):
@@ -321,7 +320,7 @@ def redirected(runner: CellRunner) -> Iterator[None]:
 
 # %% ../../nbs/lib/notebooks/080_shell.ipynb #16ee121a
 @contextmanager
-def guarded(runner: CellRunner, interruption: Interruption) -> Iterator[None]:
+def _guarded(runner: CellRunner, interruption: Interruption) -> Iterator[None]:
     "The cell can be interrupted, and has a time limit if there is one."
 
     def end() -> None:
@@ -359,7 +358,7 @@ def prepare(
 
 # %% ../../nbs/lib/notebooks/080_shell.ipynb #bb7d15b5
 @contextmanager
-def exits_at_end(shell: NotebookShell) -> Iterator[None]:
+def _exits_at_end(shell: NotebookShell) -> Iterator[None]:
     "Functions that cells register are called at the end of the notebook, the last one first."
     registered: list[tuple[Any, partial[Any]]] = []
     register, unregister = atexit.register, atexit.unregister
@@ -385,14 +384,14 @@ def exits_at_end(shell: NotebookShell) -> Iterator[None]:
                         call()
 
 # %% ../../nbs/lib/notebooks/080_shell.ipynb #0277f237
-DEFAULTS: Final = Limits()
+_DEFAULTS: Final = Limits()
 
 
 @contextmanager
 def notebook_shell(
     name: str,  # of the notebook
     *,
-    limits: Limits = DEFAULTS,
+    limits: Limits = _DEFAULTS,
     env: Mapping[str, str] = MappingProxyType({}),  # added to the environment
     path: Sequence[str] = (),  # put in front of `sys.path`
     cwd: Path | None = None,  # None: this process's
@@ -407,13 +406,13 @@ def notebook_shell(
     folder = path[0] if path and path[0] not in path[1:] else ''
     with everything_restored(cwd, folder=folder) as stack, open(os.devnull, encoding='utf-8') as nothing:
         prepare(name, env=env, path=path)
-        shell = make_shell(outputs)
-        stack.callback(close_shell, shell)
+        shell = _make_shell(outputs)
+        stack.callback(_close_shell, shell)
         stack.enter_context(as_instance(NotebookShell, shell))
         stack.enter_context(inline_figures(shell))
-        stack.enter_context(widgets_connected())
+        stack.enter_context(_widgets_connected())
         loop = asyncio.new_event_loop()
-        stack.callback(close_loop, loop)
+        stack.callback(_close_loop, loop)
         descriptors = Descriptors(outputs)
         stack.callback(descriptors.close)
         outputs.listener = log_output
@@ -423,5 +422,5 @@ def notebook_shell(
         streams = nothing, Stream(outputs, 'stdout'), Stream(outputs, 'stderr')
         for stream in streams[1:]:
             stack.callback(stream.retire)
-        stack.enter_context(exits_at_end(shell))
+        stack.enter_context(_exits_at_end(shell))
         yield CellRunner(shell, outputs, descriptors, loop, limits, last_words, streams, streams)

@@ -26,8 +26,8 @@ from typing import Any, Final
 from ..core.errors import UsageError
 
 # %% auto #0
-__all__ = ['SINGLE', 'Enums', 'JSON_SCHEMAS', 'OPERATORS', 'MAKERS', 'LARGEST', 'last_name', 'Expression', 'parsed', 'inner',
-           'fit', 'json_schema', 'literal', 'find_enum', 'source_of']
+__all__ = ['SINGLE', 'Enums', 'last_name', 'Expression', 'parsed', 'inner', 'fit', 'json_schema', 'literal', 'find_enum',
+           'source_of']
 
 # %% ../../nbs/lib/notebooks/010_values.ipynb #90baf433
 def _int(value: Any) -> int:
@@ -225,7 +225,7 @@ def _compound(value: Any, name: str, inside: Sequence[ast.expr], enums: Enums) -
     return _holder(value, name.lower(), inside, enums)
 
 # %% ../../nbs/lib/notebooks/010_values.ipynb #e6650b9b
-JSON_SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+_JSON_SCHEMAS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     {
         'int': {'type': 'integer'},
         'float': {'type': 'number'},
@@ -257,7 +257,7 @@ def json_schema(
         return _compound_schema(last_name(kind.value), inner(kind), enums)
     if (name := ast.unparse(kind)) in enums:
         return {'enum': list(enums[name])}
-    return dict(JSON_SCHEMAS['None' if isinstance(kind, ast.Constant) else last_name(kind)])
+    return dict(_JSON_SCHEMAS['None' if isinstance(kind, ast.Constant) else last_name(kind)])
 
 
 def _any_of(kinds: Sequence[ast.expr], enums: Enums) -> dict[str, Any]:
@@ -270,7 +270,7 @@ def _compound_schema(name: str, inside: Sequence[ast.expr], enums: Enums) -> dic
         return {'enum': [ast.literal_eval(node) for node in inside]}
     if name in ('Optional', 'Union'):
         return _any_of([*inside, *([ast.Constant(None)] if name == 'Optional' else [])], enums)
-    schema = dict(JSON_SCHEMAS[name.lower()])
+    schema = dict(_JSON_SCHEMAS[name.lower()])
     if name.lower() == 'dict':
         return {**schema, 'additionalProperties': json_schema(inside[1], enums=enums)}
     if name.lower() == 'list' or ast.unparse(inside[-1]) == '...':
@@ -279,16 +279,16 @@ def _compound_schema(name: str, inside: Sequence[ast.expr], enums: Enums) -> dic
     return {**schema, 'prefixItems': items, 'minItems': len(items), 'maxItems': len(items)}
 
 # %% ../../nbs/lib/notebooks/010_values.ipynb #d72cd015
-OPERATORS: Final[Mapping[type[ast.AST], Callable[..., Any]]] = MappingProxyType(
+_OPERATORS: Final[Mapping[type[ast.AST], Callable[..., Any]]] = MappingProxyType(
     {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
     | {ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.Pow: operator.pow}
     | {ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Not: operator.not_}
 )
-MAKERS: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
+_MAKERS: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
     {'date': date, 'datetime': datetime, 'timedelta': timedelta, 'Path': Path, 'float': float}
     | {'DatasetVersion': _dataset_version}
 )
-LARGEST: Final = 10_000  # of an exponent or a factor: no default takes long to read
+_LARGEST: Final = 10_000  # of an exponent or a factor: no default takes long to read
 
 # %% ../../nbs/lib/notebooks/010_values.ipynb #8711c36b
 def _evaluated(node: ast.expr | None) -> Any:  # raises ValueError, TypeError, ArithmeticError
@@ -301,15 +301,15 @@ def _evaluated(node: ast.expr | None) -> Any:  # raises ValueError, TypeError, A
         case ast.Dict():
             return {_evaluated(k): _evaluated(v) for k, v in zip(node.keys, node.values, strict=True)}
         case ast.UnaryOp():
-            return OPERATORS[type(node.op)](_evaluated(node.operand))
+            return _OPERATORS[type(node.op)](_evaluated(node.operand))
         case ast.BinOp():
             left, right = _evaluated(node.left), _evaluated(node.right)
-            if isinstance(node.op, (ast.Pow, ast.Mult)) and right > LARGEST:
+            if isinstance(node.op, (ast.Pow, ast.Mult)) and right > _LARGEST:
                 raise ValueError
-            return OPERATORS[type(node.op)](left, right)
-        case ast.Call() if last_name(node.func) in MAKERS:
+            return _OPERATORS[type(node.op)](left, right)
+        case ast.Call() if last_name(node.func) in _MAKERS:
             named = {one.arg or '': _evaluated(one.value) for one in node.keywords}
-            return MAKERS[last_name(node.func)](*map(_evaluated, node.args), **named)
+            return _MAKERS[last_name(node.func)](*map(_evaluated, node.args), **named)
     raise ValueError
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from .outputs import Outputs
 
 # %% auto #0
-__all__ = ['STATES', 'Widgets', 'receive', 'redirect', 'tell', 'saved']
+__all__ = ['Widgets', 'receive', 'tell', 'saved']
 
 # %% ../../nbs/lib/notebooks/060_widgets.ipynb #b9a60d05
 @dataclass
@@ -42,10 +42,10 @@ def receive(
         encoded = {'encoding': 'base64', 'data': base64.b64encode(buffer).decode(), 'path': path}
         widgets.buffers.setdefault(name, {})[str(path)] = encoded
     if known.get('_model_name') == 'OutputModel':
-        redirect(widgets, name, state)
+        _redirect(widgets, name, state)
 
 # %% ../../nbs/lib/notebooks/060_widgets.ipynb #7684f744
-def redirect(
+def _redirect(
     widgets: Widgets,
     name: str,  # of an Output widget
     state: Mapping[str, Any],  # what has changed
@@ -76,7 +76,7 @@ def tell(
             update(name, {'outputs': found})
 
 # %% ../../nbs/lib/notebooks/060_widgets.ipynb #86e70cd2
-STATES: Final = 'application/vnd.jupyter.widget-state+json'
+_STATES: Final = 'application/vnd.jupyter.widget-state+json'
 
 
 def saved(widgets: Widgets) -> dict[str, Any]:
@@ -89,4 +89,4 @@ def saved(widgets: Widgets) -> dict[str, Any]:
             }
             buffers = list(widgets.buffers.get(name, {}).values())
             shown[name] = {**about, 'state': state, **({'buffers': buffers} if buffers else {})}
-    return {STATES: {'state': shown, 'version_major': 2, 'version_minor': 0}}
+    return {_STATES: {'state': shown, 'version_major': 2, 'version_minor': 0}}

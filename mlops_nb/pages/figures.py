@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Figure
 
 # %% auto #0
-__all__ = ['REFERENCE', 'BATCH', 'ALARM', 'PALETTE', 'INK', 'FAINT', 'FONT', 'MOST', 'CELL', 'SPARK', 'WIDE', 'label', 'percent',
-           'compact', 'alike', 'png', 'new_figure', 'svg', 'Panel', 'grid_of', 'common_top', 'write_title',
-           'plain_scales', 'overlay', 'spark', 'Mark', 'timeline', 'Dot', 'intervals']
+__all__ = ['REFERENCE', 'BATCH', 'ALARM', 'PALETTE', 'INK', 'FAINT', 'MOST', 'CELL', 'WIDE', 'label', 'percent', 'compact',
+           'alike', 'png', 'new_figure', 'svg', 'Panel', 'grid_of', 'write_title', 'plain_scales', 'overlay', 'spark',
+           'Mark', 'timeline', 'Dot', 'intervals']
 
 # %% ../../nbs/lib/pages/010_figures.ipynb #05832282
 REFERENCE, BATCH, ALARM = '#56B4E9', '#0072B2', '#D55E00'  # sky blue, blue, vermilion of Okabe and Ito
@@ -109,7 +109,7 @@ def new_figure(
     return figure
 
 # %% ../../nbs/lib/pages/010_figures.ipynb #f2733fd6
-FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif'
+_FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif'
 
 
 def _plain_tag(tag: re.Match[str]) -> str:
@@ -142,7 +142,7 @@ def svg(
     text = re.sub(r'\s*<metadata>.*?</metadata>|\s*<style.*?</style>', '', text, flags=re.DOTALL)
     text = re.sub(r'<[^<>]+>', _plain_tag, text).replace(INK, 'currentColor')
     head = f'<svg role="img" aria-label="{escape(label(title, 200))}"' if title else '<svg'
-    head += f' font-family="{escape(FONT)}" stroke-linejoin="round" fill="currentColor"'
+    head += f' font-family="{escape(_FONT)}" stroke-linejoin="round" fill="currentColor"'
     return head + text.removeprefix('<svg')
 
 # %% ../../nbs/lib/pages/010_figures.ipynb #e9d436c2
@@ -189,7 +189,7 @@ def grid_of(count: int, columns: int, *, head: float) -> tuple[Figure, list[Axes
     return figure, axes
 
 # %% ../../nbs/lib/pages/010_figures.ipynb #84f8cb7b
-def common_top(
+def _common_top(
     panels: Sequence[Panel],
 ) -> float:  # share of rows, above 0
     "Where the shared scale of the panels ends."
@@ -299,7 +299,7 @@ def overlay(
         chosen = [(a, panel) for a, panel in zip(axes, shown, strict=True) if panel.kind == kind]
         for a, panel in chosen:
             write_title(a, panel.title, note=panel.note, drifted=panel.drifted)
-            draw(a, panel, common_top([p for _, p in chosen]))
+            draw(a, panel, _common_top([p for _, p in chosen]))
     words = [(label(names[1], 30), '—' if any(len(p.reference) for p in shown) else '■', BATCH)]
     if any(len(p.reference) for p in shown):
         words.insert(0, (label(names[0], 30), '■', REFERENCE))
@@ -314,14 +314,14 @@ def overlay(
     return figure
 
 # %% ../../nbs/lib/pages/010_figures.ipynb #876369cf
-SPARK: Final = (1.1, 0.28)  # width and height, inches
+_SPARK: Final = (1.1, 0.28)  # width and height, inches
 
 
 def spark(panel: Panel) -> str:  # standalone SVG, also fit to stand in a table's cell
     "The shape of one column: the batch as a line over the filled reference, or filled where there is none."
     from matplotlib.patches import StepPatch
 
-    figure = new_figure(*SPARK)
+    figure = new_figure(*_SPARK)
     top = max((*panel.batch, *panel.reference)) or 1.0
     edges = [i / len(panel.batch) for i in range(len(panel.batch) + 1)]
 

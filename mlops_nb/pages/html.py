@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from markupsafe import Markup
 
 # %% auto #0
-__all__ = ['VOID', 'ELEMENTS', 'DRAWING', 'DROPPED', 'ATTRIBUTES', 'DRAWN', 'STYLES', 'LONGEST', 'MARKS', 'ENDS', 'render',
-           'markup', 'safe_style', 'safe_drawing', 'safe_attribute', 'opening_tag', 'Cleaner', 'clean_html', 'settle',
-           'Pen', 'named_colour', 'turn', 'ansi_html', 'markdown_html', 'python_html', 'code_html']
+__all__ = ['LONGEST', 'ENDS', 'render', 'markup', 'Cleaner', 'clean_html', 'settle', 'Pen', 'turn', 'ansi_html', 'markdown_html',
+           'code_html']
 
 # %% ../../nbs/lib/pages/020_html.ipynb #5fb94504
 def render(
@@ -51,31 +50,31 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-VOID = _words('br col hr img wbr')  # elements without content
-ELEMENTS = VOID | _words(
+_VOID = _words('br col hr img wbr')  # elements without content
+_ELEMENTS = _VOID | _words(
     'a abbr b bdi blockquote caption code colgroup dd del details div dl dt em figcaption figure h1 h2 h3 '
     'h4 h5 h6 header i ins kbd li mark ol p pre q s samp section small span strong sub summary sup '
     'table tbody td tfoot th thead tr u ul'
 )
-DRAWING = _words('circle clippath defs ellipse g line path polygon polyline rect svg text tspan use')
-DROPPED = _words(  # with all that is inside
+_DRAWING = _words('circle clippath defs ellipse g line path polygon polyline rect svg text tspan use')
+_DROPPED = _words(  # with all that is inside
     'script style template iframe noscript object title textarea select math xmp noembed noframes '
     'head video audio canvas foreignobject animate animatetransform set'
 )
-ATTRIBUTES = _words('align alt aria-label colspan data-label dir height open role rowspan scope title width')
-DRAWN = _words(
+_ATTRIBUTES = _words('align alt aria-label colspan data-label dir height open role rowspan scope title width')
+_DRAWN = _words(
     'clip-path cx cy d dx dy fill fill-opacity font-family font-size font-style font-weight height id '
     'opacity points preserveaspectratio r rx ry stroke stroke-dasharray stroke-dashoffset stroke-linecap '
     'stroke-linejoin stroke-opacity stroke-width text-anchor transform viewbox width x x1 x2 y y1 y2 '
     'role aria-label xmlns xmlns:xlink'
 )
-STYLES = re.compile(
+_STYLES = re.compile(
     r'color|background(-color)?|(min-|max-)?width|height|vertical-align|white-space|opacity|'
     r'(text|font|list-style|border|padding|margin)(-[a-z-]+)?'
 )
 
 # %% ../../nbs/lib/pages/020_html.ipynb #dbdc94cc
-def safe_style(
+def _safe_style(
     style: str,  # what stands in a style attribute
 ) -> str:
     "The declarations that only change how something looks."
@@ -83,12 +82,12 @@ def safe_style(
     for declaration in style.split(';'):
         name, _, value = declaration.partition(':')
         name, value = name.strip().lower(), value.strip()
-        if STYLES.fullmatch(name) and re.fullmatch(r'(rgba?\([\d\s.,%]+\)|[\w\s#%.,!-])+', value):
+        if _STYLES.fullmatch(name) and re.fullmatch(r'(rgba?\([\d\s.,%]+\)|[\w\s#%.,!-])+', value):
             kept.append(f'{name}: {value}')
     return '; '.join(kept)
 
 # %% ../../nbs/lib/pages/020_html.ipynb #5c7f02a1
-def safe_drawing(
+def _safe_drawing(
     name: str,  # of an attribute of an element of SVG
     value: str,
 ) -> str | None:  # None: to be left out
@@ -96,36 +95,36 @@ def safe_drawing(
     if name in ('href', 'xlink:href'):
         return value if re.fullmatch(r'#[\w-]+', value) else None
     harmless = '(' not in value or name == 'transform' or re.fullmatch(r'url\(#[\w-]+\)', value)
-    return value if name in DRAWN and harmless else None
+    return value if name in _DRAWN and harmless else None
 
 # %% ../../nbs/lib/pages/020_html.ipynb #6307e056
-def safe_attribute(
+def _safe_attribute(
     tag: str,
     name: str,
     *,
     value: str,
 ) -> str | None:  # None: to be left out
     "What is left of an attribute of an allowed element."
-    if tag in DRAWING:
-        return safe_drawing(name, value)
+    if tag in _DRAWING:
+        return _safe_drawing(name, value)
     if name == 'class':
         ours = re.compile('dataframe|mlops-nb|mnb-.*')
         return ' '.join(name for name in value.split() if ours.fullmatch(name)) or None
     if name == 'style':
-        return safe_style(value) or None
+        return _safe_style(value) or None
     if name == 'href' and tag == 'a':
         return value if re.match(r'(https?://|mailto:|#)', value, re.IGNORECASE) else None
     if name == 'src' and tag == 'img':
         return value if re.match(r'data:image/(png|jpeg|gif|webp|svg\+xml)[;,]', value) else None
-    return value if name in ATTRIBUTES else None
+    return value if name in _ATTRIBUTES else None
 
 # %% ../../nbs/lib/pages/020_html.ipynb #aeeb7106
-def opening_tag(
+def _opening_tag(
     tag: str,
     attributes: Sequence[tuple[str, str | None]],
 ) -> str:
     "An opening tag with what is left of its attributes."
-    pairs = [(name, safe_attribute(tag, name, value=value or '')) for name, value in attributes]
+    pairs = [(name, _safe_attribute(tag, name, value=value or '')) for name, value in attributes]
     kept = {name: value for name, value in reversed(pairs) if value is not None}
     if tag == 'img' and 'src' not in kept:
         return escape(f'[{kept.get("alt", "picture")}]')
@@ -145,12 +144,12 @@ class Cleaner(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         "Write it, forget it, or start to leave everything out."
-        if self.dropping or tag in DROPPED:
-            if tag in DROPPED:
+        if self.dropping or tag in _DROPPED:
+            if tag in _DROPPED:
                 self.dropping.append(tag)
-        elif tag in ELEMENTS or tag in DRAWING:
-            self.out.append(opening_tag(tag, attrs))
-            if tag not in VOID:
+        elif tag in _ELEMENTS or tag in _DRAWING:
+            self.out.append(_opening_tag(tag, attrs))
+            if tag not in _VOID:
                 self.stack.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -213,11 +212,11 @@ class Pen:
         return f'<span{named}{style}>{escape(text)}</span>'
 
 # %% ../../nbs/lib/pages/020_html.ipynb #8c9c0f49
-MARKS = {1: 'mnb-b', 2: 'mnb-d', 3: 'mnb-i', 4: 'mnb-u'}
+_MARKS = {1: 'mnb-b', 2: 'mnb-d', 3: 'mnb-i', 4: 'mnb-u'}
 ENDS = {22: {'mnb-b', 'mnb-d'}, 23: {'mnb-i'}, 24: {'mnb-u'}}
 
 
-def named_colour(
+def _named_colour(
     codes: list[int],  # what follows 38 or 48; taken off the list
     kind: str,  # 'f' for the text, 'g' for the ground
 ) -> str:  # a class name or a CSS colour
@@ -245,14 +244,14 @@ def turn(
         code = left.pop(0)
         if code == 0:
             pen = Pen()
-        elif code in MARKS:
-            pen = replace(pen, marks=pen.marks | {MARKS[code]})
+        elif code in _MARKS:
+            pen = replace(pen, marks=pen.marks | {_MARKS[code]})
         elif code in ENDS:
             pen = replace(pen, marks=pen.marks - ENDS[code])
         elif code in (38, 39):
-            pen = replace(pen, colour=named_colour(left, 'f') if code == 38 else '')
+            pen = replace(pen, colour=_named_colour(left, 'f') if code == 38 else '')
         elif code in (48, 49):
-            pen = replace(pen, ground=named_colour(left, 'g') if code == 48 else '')
+            pen = replace(pen, ground=_named_colour(left, 'g') if code == 48 else '')
         elif code % 10 < 8 and code // 10 in (3, 9):
             pen = replace(pen, colour=f'mnb-f{code % 10 + 8 * (code > 89)}')
         elif code % 10 < 8 and code // 10 in (4, 10):
@@ -286,7 +285,7 @@ def markdown_html(
     return clean_html(MarkdownIt('commonmark').enable(['table', 'strikethrough']).render(text))
 
 # %% ../../nbs/lib/pages/020_html.ipynb #c2d0be12
-def python_html(source: str) -> str:  # safe HTML; raises tokenize.TokenError, SyntaxError
+def _python_html(source: str) -> str:  # safe HTML; raises tokenize.TokenError, SyntaxError
     "Python with its words marked, in pygments' classes: k, s, c, m, and nf for what is defined."
     kinds = {tokenize.COMMENT: 'c', tokenize.NUMBER: 'm'}
     begins = [0, *accumulate(len(line) + 1 for line in source.split('\n'))]
@@ -310,7 +309,7 @@ def code_html(
     "Source code with its words marked."
     if language == 'python':
         with suppress(tokenize.TokenError, SyntaxError):
-            return python_html(source.rstrip('\n'))
+            return _python_html(source.rstrip('\n'))
     from pygments import highlight  # type: ignore[import-untyped]
     from pygments.formatters.html import HtmlFormatter  # type: ignore[import-untyped]
     from pygments.lexers import get_lexer_by_name  # type: ignore[import-untyped]

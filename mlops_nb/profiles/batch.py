@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mlops_nb.store.store import Store
 
 # %% auto #0
-__all__ = ['FAILED', 'ONE_OF', 'Profile', 'arrays_of', 'profile_table', 'merge', 'panels', 'Overview', 'plot_trend', 'by_whylogs',
+__all__ = ['FAILED', 'Profile', 'arrays_of', 'profile_table', 'merge', 'panels', 'Overview', 'plot_trend', 'by_whylogs',
            'put_profile', 'get_profile', 'ready_profile', 'save_profile', 'list_profiles', 'load_profile']
 
 # %% ../../nbs/lib/profiles/080_batch.ipynb #41d2c04a
@@ -158,7 +158,7 @@ def profile_table(
     return Profile(columns, entries, timestamp)
 
 # %% ../../nbs/lib/profiles/080_batch.ipynb #367cccc9
-ONE_OF: Final = ('dataset', 'contract', 'model')  # what merged profiles may not differ in
+_ONE_OF: Final = ('dataset', 'contract', 'model')  # what merged profiles may not differ in
 
 
 def _merged_metadata(profiles: Sequence[Profile]) -> dict[str, str]:  # raises UsageError
@@ -167,7 +167,7 @@ def _merged_metadata(profiles: Sequence[Profile]) -> dict[str, str]:  # raises U
     for profile in profiles:
         for key, value in profile.metadata.items():
             said.setdefault(key, set()).add(value)
-    for key in ONE_OF:
+    for key in _ONE_OF:
         if len(found := sorted(said.get(key, ()))) > 1:
             raise UsageError(
                 f'found profiles of {key} {found[0]!r} and {found[1]!r}; expected profiles of one. '

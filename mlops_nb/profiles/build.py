@@ -33,12 +33,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['HELD', 'Progress', 'OTHER', 'MOST', 'By', 'gathered', 'Wanted', 'profile_block', 'without_needless', 'counted',
-           'segment_names', 'Segments', 'refuse_personal', 'segments', 'in_segment', 'with_segments', 'segments_of',
-           'profile', 'batch_profile']
+__all__ = ['Progress', 'By', 'gathered', 'Wanted', 'counted', 'Segments', 'segments', 'in_segment', 'segments_of', 'profile',
+           'batch_profile']
 
 # %% ../../nbs/lib/profiles/090_build.ipynb #742e4699
-HELD: Final = 16  # profiles that wait to be merged
+_HELD: Final = 16  # profiles that wait to be merged
 
 
 def gathered(profiles: Iterator[Profile]) -> Profile:  # raises UsageError when there are none
@@ -46,7 +45,7 @@ def gathered(profiles: Iterator[Profile]) -> Profile:  # raises UsageError when 
     held: list[Profile] = []
     for profile in profiles:
         held.append(profile)
-        if len(held) == HELD:
+        if len(held) == _HELD:
             held = [merge(held)]
     return merge(held)
 
@@ -82,7 +81,7 @@ def _unknown(block: Any, arrays: Mapping[str, Array], wanted: Wanted) -> dict[st
     return {name: column for name, column in found.items() if column is not None}
 
 # %% ../../nbs/lib/profiles/090_build.ipynb #0205bf03
-def profile_block(
+def _profile_block(
     block: pa.Table | pd.DataFrame,
     wanted: Wanted,
 ) -> Profile:  # raises UsageError
@@ -102,7 +101,7 @@ def profile_block(
 Progress: TypeAlias = Callable[[int], None]  # is told how many rows are done
 
 
-def without_needless(profile: Profile) -> Profile:
+def _without_needless(profile: Profile) -> Profile:
     "Without the buckets of texts that are all in the frequent values."
     mains = {name: name.removesuffix(f'{MARK}bucket') for name in profile.columns}
     kept = {
@@ -123,8 +122,8 @@ def counted(data: Any, progress: Progress | None) -> Iterator[Any]:
             progress(rows)
 
 # %% ../../nbs/lib/profiles/090_build.ipynb #94c8a937
-OTHER: Final = 'other'
-MOST: Final = 50  # segments of a column, without `other`
+_OTHER: Final = 'other'
+_MOST: Final = 50  # segments of a column, without `other`
 By: TypeAlias = str | Sequence[str] | Mapping[str, pc.Expression]
 
 
@@ -132,7 +131,7 @@ def _text(text: str) -> pa.Scalar:
     return scalar(text, pa.large_string())
 
 
-def segment_names(
+def _segment_names(
     table: pa.Table,
     by: By,  # a column, several, or named conditions, of which the first that holds counts
 ) -> pa.Array:  # a text for each row; raises UsageError
@@ -143,7 +142,7 @@ def segment_names(
         for name, condition in [*by.items()][::-1]:
             rows = places.filter(condition)['the row']
             found = pc.if_else(pc.is_in(places['the row'], rows), _text(name), found)
-        return pc.fill_null(found, _text(OTHER))
+        return pc.fill_null(found, _text(_OTHER))
     names = [by] if isinstance(by, str) else list(by)
     for name in names:
         if name not in table.column_names:
@@ -172,24 +171,24 @@ class Segments:
 def _cut(block: Any, by: By, known: dict[str, int], most: int) -> Iterator[tuple[str, pa.Table]]:
     "The rows of each segment in a block; new names are added to the known ones while there is room."
     table = block if isinstance(block, pa.Table) else pa.Table.from_pandas(block, preserve_index=False)
-    names = segment_names(table, by)
+    names = _segment_names(table, by)
     names = names.combine_chunks() if isinstance(names, pa.ChunkedArray) else names
     encoded = names.dictionary_encode()
     for name in encoded.dictionary.to_pylist():
-        if name != OTHER and len(known) < most:
+        if name != _OTHER and len(known) < most:
             known.setdefault(name, len(known))
     numbers = np.array([known.get(name, most) for name in encoded.dictionary.to_pylist()], np.int64)
     number = numbers[as_numpy(encoded.indices)]
     order = np.argsort(number, kind='stable')
     found, starts = np.unique(number[order], return_index=True)
-    called = [*known, *[OTHER] * (most - len(known) + 1)]
+    called = [*known, *[_OTHER] * (most - len(known) + 1)]
     rows = table.take(from_numpy(order))
     ends = [*starts[1:].tolist(), len(order)]
     for place, start, end in zip(found.tolist(), starts.tolist(), ends, strict=True):
         yield called[place], rows.slice(start, end - start)
 
 # %% ../../nbs/lib/profiles/090_build.ipynb #6988eb1c
-def refuse_personal(columns: Sequence[str], personal: Collection[str]) -> None:  # raises UsageError
+def _refuse_personal(columns: Sequence[str], personal: Collection[str]) -> None:  # raises UsageError
     "Refuse segments whose names would say something of a person."
     if shown := [name for name in columns if name in personal]:
         raise UsageError(f'column {shown[0]!r} is personal; expected segments whose names say nothing of it')
@@ -199,26 +198,26 @@ def segments(
     data: Any,  # as in `profile`
     by: By,  # a column, several, or named conditions, of which the first that holds counts
     *,
-    most: int = MOST,  # segments, without `other`
+    most: int = _MOST,  # segments, without `other`
     wanted: Wanted = Wanted(),
     progress: Progress | None = None,
 ) -> Segments:  # raises UsageError
     "A profile for each segment, in one pass."
     asked = [] if isinstance(by, Mapping) else [by] if isinstance(by, str) else list(by)
-    refuse_personal(asked, wanted.personal)
+    _refuse_personal(asked, wanted.personal)
     known: dict[str, int] = {}
     held: dict[str, list[Profile]] = {}
     for block in counted(data, progress):
         for name, rows in _cut(block, by, known, most):
             labelled = replace(wanted, metadata={**(wanted.metadata or {}), 'segment': name})
             found = held.setdefault(name, [])
-            found.append(profile_block(rows, labelled))
-            if len(found) == HELD:
+            found.append(_profile_block(rows, labelled))
+            if len(found) == _HELD:
                 held[name] = [merge(found)]
     if not held:
         raise UsageError('found no rows to cut into segments; expected at least one')
-    order = [*known, *([OTHER] if OTHER in held else [])]
-    return Segments({name: without_needless(merge(held[name])) for name in order if name in held})
+    order = [*known, *([_OTHER] if _OTHER in held else [])]
+    return Segments({name: _without_needless(merge(held[name])) for name in order if name in held})
 
 # %% ../../nbs/lib/profiles/090_build.ipynb #f6231ace
 def in_segment(column: str, segment: str) -> str:
@@ -226,7 +225,7 @@ def in_segment(column: str, segment: str) -> str:
     return f'{column}{SEGMENT}{segment}'
 
 
-def with_segments(whole: Profile, parts: Mapping[str, Profile], by: str) -> Profile:
+def _with_segments(whole: Profile, parts: Mapping[str, Profile], by: str) -> Profile:
     "A profile that holds those of its segments by a column, too, as companions of the other columns."
     beside = {
         (name := in_segment(column, segment)): replace(one, name=name)
@@ -264,19 +263,19 @@ def profile(
 ) -> Profile:  # raises UsageError
     "The profile of all rows, read once."
     wanted = Wanted(metadata, personal, key, timestamp, scores, pairs)
-    refuse_personal(segments_by, personal)
+    _refuse_personal(segments_by, personal)
     known: dict[str, dict[str, int]] = {column: {} for column in segments_by}
-    return without_needless(gathered(_with_parts(block, wanted, known) for block in counted(data, progress)))
+    return _without_needless(gathered(_with_parts(block, wanted, known) for block in counted(data, progress)))
 
 
 def _with_parts(block: Any, wanted: Wanted, known: dict[str, dict[str, int]]) -> Profile:
     "One block with its segments; the names of those that are known go on."
-    found, alone = profile_block(block, wanted), replace(wanted, scores=(), pairs=())
+    found, alone = _profile_block(block, wanted), replace(wanted, scores=(), pairs=())
     for column, names in known.items():
-        parts = {name: profile_block(rows, alone) for name, rows in _cut(block, column, names, MOST)}
-        found = with_segments(
+        parts = {name: _profile_block(rows, alone) for name, rows in _cut(block, column, names, _MOST)}
+        found = _with_segments(
             found,
-            {name if name != OTHER else f'{column}={OTHER}': one for name, one in parts.items()},
+            {name if name != _OTHER else f'{column}={_OTHER}': one for name, one in parts.items()},
             column,
         )
     return found

@@ -37,9 +37,8 @@ Array: TypeAlias = pa.Array | pa.ChunkedArray
 Components: TypeAlias = dict[str, Component]
 
 # %% auto #0
-__all__ = ['Array', 'Components', 'PERSONAL', 'ROWS', 'QUANTILES', 'MOST_LINES', 'as_numpy', 'distribution', 'whole_numbers',
-           'numbers_with_fractions', 'texts', 'truths', 'components_of', 'Counted', 'Distributed', 'ColumnProfile',
-           'merge_columns', 'edges_of', 'shares_between', 'panel', 'trend_of']
+__all__ = ['Array', 'Components', 'ROWS', 'as_numpy', 'distribution', 'texts', 'truths', 'components_of', 'Counted',
+           'Distributed', 'ColumnProfile', 'merge_columns', 'panel', 'trend_of']
 
 # %% ../../nbs/lib/profiles/050_column.ipynb #321f5fef
 def as_numpy(
@@ -66,7 +65,7 @@ def _in_64_bits(number: int) -> int:
     return max(-sys.maxsize, min(number, sys.maxsize))
 
 
-def whole_numbers(
+def _whole_numbers(
     array: Array,  # of an integer type
 ) -> Components:
     "The components of a column of whole numbers."
@@ -76,7 +75,7 @@ def whole_numbers(
     except pa.ArrowInvalid:  # beyond 64 bits
         tally = present.value_counts()
         whole, often = [*map(int, tally.field('values').to_pylist())], as_numpy(tally.field('counts'))
-        return numbers_with_fractions(array) | {
+        return _numbers_with_fractions(array) | {
             'types/integral': len(present),
             'types/fractional': 0,
             'ints/max': _in_64_bits(max(whole)),
@@ -95,7 +94,7 @@ def whole_numbers(
     }
 
 # %% ../../nbs/lib/profiles/050_column.ipynb #baade891
-def numbers_with_fractions(
+def _numbers_with_fractions(
     array: Array,  # of a floating type or decimals
 ) -> Components:
     "The components of a column of other numbers; the distribution is that of the finite ones."
@@ -144,7 +143,7 @@ def truths(
     }
 
 # %% ../../nbs/lib/profiles/050_column.ipynb #466b4cb9
-PERSONAL = ('counts/', 'types/', 'cardinality/')
+_PERSONAL = ('counts/', 'types/', 'cardinality/')
 
 
 def components_of(
@@ -160,16 +159,16 @@ def components_of(
     if pa.types.is_boolean(kind):
         found = truths(array)
     elif pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale == 0):
-        found = whole_numbers(array)
+        found = _whole_numbers(array)
     elif pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        found = numbers_with_fractions(array)
+        found = _numbers_with_fractions(array)
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         found = texts(array)
     else:
         found['types/object'] = len(array) - array.null_count
     counts = {'counts/n': len(array), 'counts/null': array.null_count, 'counts/nan': nan}
     found = dict.fromkeys((*COUNTS, *TYPES), 0) | counts | found
-    return {path: value for path, value in found.items() if not personal or path.startswith(PERSONAL)}
+    return {path: value for path, value in found.items() if not personal or path.startswith(_PERSONAL)}
 
 # %% ../../nbs/lib/profiles/050_column.ipynb #ee6b713b
 @dataclass(frozen=True, eq=False)
@@ -316,7 +315,7 @@ def merge_columns(
     return ColumnProfile(parts[0].name, found)
 
 # %% ../../nbs/lib/profiles/050_column.ipynb #04b1d79c
-def edges_of(
+def _edges_of(
     columns: Sequence[Distributed],  # all with numbers
 ) -> NDArray[np.float64]:  # ascending, at least two
     "Bins in which columns of numbers can be compared by eye."
@@ -328,7 +327,7 @@ def edges_of(
     return np.linspace(low, high, 25) if high > low else np.array([low - 0.5, low + 0.5])
 
 # %% ../../nbs/lib/profiles/050_column.ipynb #44c65911
-def shares_between(
+def _shares_between(
     column: Distributed,
     edges: ArrayLike,  # ascending
 ) -> NDArray[np.float64]:  # one less than edges; adds up to 1
@@ -370,8 +369,8 @@ def panel(
         both.append(reference)
     gaps = [percent(c.missing / c.rows) for c in both[::-1]]
     note = note or (f'missing {" → ".join(gaps)}' if any(c.missing for c in both) else '')
-    edges = edges_of(both).tolist() if column.kind == 'number' else []
-    shapes = [shares_between(c, edges).tolist() for c in both] if edges else []
+    edges = _edges_of(both).tolist() if column.kind == 'number' else []
+    shapes = [_shares_between(c, edges).tolist() for c in both] if edges else []
     names, shapes = ([], shapes) if edges else _shares_of(both)
     return Panel(
         title=column.name, kind=column.kind, batch=shapes[0], reference=shapes[1] if both[1:] else (),
@@ -379,8 +378,8 @@ def panel(
     )  # fmt: skip
 
 # %% ../../nbs/lib/profiles/050_column.ipynb #3db5e9fd
-QUANTILES = 0.05, 0.25, 0.5, 0.75, 0.95
-MOST_LINES = 4  # categories
+_QUANTILES = 0.05, 0.25, 0.5, 0.75, 0.95
+_MOST_LINES = 4  # categories
 
 
 def trend_of(
@@ -395,15 +394,15 @@ def trend_of(
     same = {id(c) for c in filled if c.kind == kind}
     chosen = [c if id(c) in same else None for c in columns]
     if kind == 'number':
-        nothing = np.full(len(QUANTILES), math.nan)
-        table = np.array([nothing if c is None else c.quantiles(QUANTILES) for c in chosen])
-        lines = {percent(q): table[:, i].tolist() for i, q in enumerate(QUANTILES)}
+        nothing = np.full(len(_QUANTILES), math.nan)
+        table = np.array([nothing if c is None else c.quantiles(_QUANTILES) for c in chosen])
+        lines = {percent(q): table[:, i].tolist() for i, q in enumerate(_QUANTILES)}
     else:
         shares = [
             {} if c is None else {k: n / (c.rows - c.missing) for k, n in c.frequent.items()} for c in chosen
         ]
         most = {k: max(one.get(k, 0.0) for one in shares) for one in shares for k in one}
-        names = sorted(most, key=lambda k: (-most[k], k))[:MOST_LINES]
+        names = sorted(most, key=lambda k: (-most[k], k))[:_MOST_LINES]
         lines = {k: [math.nan if c is None else one.get(k, 0.0)
                      for c, one in zip(chosen, shares, strict=True)] for k in names}  # fmt: skip
     gaps = [c.missing / c.rows for c in columns if c is not None and c.rows]

@@ -27,9 +27,8 @@ from .strings import text_buckets
 from ..tables.arrow import from_numpy, from_values, scalar
 
 # %% auto #0
-__all__ = ['SEGMENT', 'is_companion', 'is_segment', 'seconds', 'bucket_numbers', 'bucketed', 'Scores', 'floats', 'positives',
-           'probabilities', 'classes', 'predicted_numbers', 'score_columns', 'pair_of', 'cells', 'rank_correlation',
-           'association', 'fix_pairs', 'companions_of']
+__all__ = ['SEGMENT', 'is_companion', 'is_segment', 'seconds', 'bucket_numbers', 'bucketed', 'Scores', 'floats', 'probabilities',
+           'classes', 'pair_of', 'cells', 'rank_correlation', 'association', 'fix_pairs', 'companions_of']
 
 # %% ../../nbs/lib/profiles/070_companions.ipynb #6b728e2c
 def is_companion(name: str) -> bool:
@@ -112,7 +111,7 @@ def floats(name: str, array: Array) -> Array:  # NaN counts as missing; raises U
     return pc.if_else(pc.is_nan(numbers), scalar(None, pa.float64()), numbers)
 
 # %% ../../nbs/lib/profiles/070_companions.ipynb #2075fd27
-def positives(
+def _positives(
     name: str,
     labels: Array,
     *,
@@ -155,7 +154,7 @@ def probabilities(
     above = pc.greater_equal(found, scores.threshold) if above is None else above
     parts = {'class=1': above, 'class=0': pc.invert(above)}
     if scores.label:
-        truth = positives(scores.label, columns[scores.label], positive=scores.positive)
+        truth = _positives(scores.label, columns[scores.label], positive=scores.positive)
         parts |= {'label=1': truth, 'label=0': pc.invert(truth), 'unlabelled': pc.is_null(truth)}
         if several:
             parts |= {'right': pc.and_(above, truth), 'wrong': pc.and_not(above, truth)}
@@ -179,7 +178,7 @@ def classes(
     return found
 
 # %% ../../nbs/lib/profiles/070_companions.ipynb #01d25ee2
-def predicted_numbers(
+def _predicted_numbers(
     scores: Scores,
     columns: Mapping[str, Array],
 ) -> dict[str, Array]:  # raises UsageError
@@ -193,7 +192,7 @@ def predicted_numbers(
     return {f'{name}{MARK}target': target, f'{name}{MARK}residual': off}
 
 
-def score_columns(
+def _score_columns(
     scores: Scores,
     columns: Mapping[str, Array],
 ) -> dict[str, Array]:  # raises UsageError
@@ -203,7 +202,7 @@ def score_columns(
             raise UsageError(f'found no column {name!r}; {choices(name, columns)}')
     if not isinstance(scores.score, str):
         return classes(scores.score, scores.label, columns)
-    return predicted_numbers(scores, columns) if scores.number else probabilities(scores, columns)
+    return _predicted_numbers(scores, columns) if scores.number else probabilities(scores, columns)
 
 # %% ../../nbs/lib/profiles/070_companions.ipynb #3d98653e
 def pair_of(
@@ -289,7 +288,7 @@ def companions_of(
         if name not in personal and (numbers := seconds(array)) is not None:
             found[f'{name}{MARK}time'] = numbers
     for one in scores:
-        found |= score_columns(one, columns)
+        found |= _score_columns(one, columns)
     for pair in pairs:
         found[pair.name] = cells(pair, columns)
     asked = [*(one.names for one in scores), *((pair.first, pair.second) for pair in pairs)]

@@ -26,8 +26,7 @@ from mlops_nb.profiles.sketches import (
 )
 
 # %% auto #0
-__all__ = ['Component', 'COUNTS', 'TYPES', 'COMPONENTS', 'MESSAGES', 'CODES', 'MESSAGE', 'Content', 'messages', 'pack_file',
-           'unpack_file']
+__all__ = ['Component', 'COUNTS', 'TYPES', 'Content', 'pack_file', 'unpack_file']
 
 # %% ../../nbs/lib/profiles/030_file.ipynb #d0a2e40c
 Component: TypeAlias = int | float | Quantiles | Frequent | Distinct
@@ -40,7 +39,7 @@ TYPES = (
     'types/object',
     'types/tensor',
 )
-COMPONENTS: Mapping[str, type] = {
+_COMPONENTS: Mapping[str, type] = {
     **dict.fromkeys((*COUNTS, *TYPES, 'ints/max', 'ints/min'), int),
     'distribution/mean': float, 'distribution/m2': float, 'distribution/kll': Quantiles,
     'frequent_items/frequent_strings': Frequent, 'cardinality/hll': Distinct,
@@ -56,7 +55,7 @@ class Content:
     timestamp: datetime | None = None  # of the data
 
 # %% ../../nbs/lib/profiles/030_file.ipynb #389d4225
-MESSAGES = {
+_MESSAGES = {
     'Sketch': 'bytes 1 bytes',
     'Component': 'type 1 uint32, n 2 int64 ?, d 3 double ?, items 4 Sketch ?, hll 5 Sketch ?, kll 6 Sketch ?',
     'Numbered': 'key 1 uint32, value 2 Component',
@@ -70,23 +69,23 @@ MESSAGES = {
     'Header': 'properties 1 Properties, columns 2 Column *, length 4 uint64, paths 5 Path *',
     'Segments': 'has 1 bool',
 }
-CODES = {'double': 1, 'int64': 3, 'uint64': 4, 'int32': 5, 'bool': 8, 'string': 9, 'bytes': 12, 'uint32': 13}
-MESSAGE = 11  # protobuf's code of a message as a field's type
+_CODES = {'double': 1, 'int64': 3, 'uint64': 4, 'int32': 5, 'bool': 8, 'string': 9, 'bytes': 12, 'uint32': 13}
+_MESSAGE = 11  # protobuf's code of a message as a field's type
 
 # %% ../../nbs/lib/profiles/030_file.ipynb #64a0e844
 @cache
-def messages() -> dict[str, Any]:
+def _messages() -> dict[str, Any]:
     "The classes of the messages, by name; a constant, made once."
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
     file = descriptor_pb2.FileDescriptorProto(name='profile_file.proto', package='mlops_nb', syntax='proto3')
-    for name, fields in MESSAGES.items():
+    for name, fields in _MESSAGES.items():
         message = file.message_type.add(name=name)
         for text in fields.split(', '):
             title, number, kind, *mark = text.split()
-            entry = message.field.add(name=title, number=int(number), type=CODES.get(kind, MESSAGE))
+            entry = message.field.add(name=title, number=int(number), type=_CODES.get(kind, _MESSAGE))
             entry.label = entry.LABEL_REPEATED if mark == ['*'] else entry.LABEL_OPTIONAL
-            if kind not in CODES:
+            if kind not in _CODES:
                 entry.type_name = f'.mlops_nb.{kind}'
             if mark == ['?']:
                 entry.oneof_index = 0
@@ -96,7 +95,7 @@ def messages() -> dict[str, Any]:
     pool.Add(file)
     return {
         name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f'mlops_nb.{name}'))
-        for name in MESSAGES
+        for name in _MESSAGES
     }
 
 # %% ../../nbs/lib/profiles/030_file.ipynb #9be26d79
@@ -134,7 +133,7 @@ def _unpack_component(path: str, message: Any) -> Component:
     name = message.WhichOneof('value')
     unpack: Any = {'kll': unpack_quantiles, 'items': unpack_frequent, 'hll': unpack_distinct}.get(name)
     value: Component = unpack(getattr(message, name).bytes) if unpack else getattr(message, name or 'n')
-    if not isinstance(value, COMPONENTS[path]):
+    if not isinstance(value, _COMPONENTS[path]):
         raise ValueError(f'{path} is {type(value).__name__}')
     if path in (*COUNTS, *TYPES) and isinstance(value, int) and not 0 <= value < 1 << 60:
         raise ValueError(f'{path} is {value}')
@@ -143,7 +142,7 @@ def _unpack_component(path: str, message: Any) -> Component:
 # %% ../../nbs/lib/profiles/030_file.ipynb #e314e250
 def pack_file(content: Content) -> bytes:
     "The bytes of a file; the same content gives the same bytes."
-    kinds, chunks, places = messages(), b'', {}
+    kinds, chunks, places = _messages(), b'', {}
     paths = sorted({path for components in content.columns.values() for path in components})
     for name, components in content.columns.items():
         entries = [
@@ -177,7 +176,7 @@ def _read_delimited(data: bytes, at: int, kind: str) -> tuple[Any, int]:
     if at + size > len(data):
         raise ValueError('it ends too early')
     try:
-        return messages()[kind].FromString(data[at : at + size]), at + size
+        return _messages()[kind].FromString(data[at : at + size]), at + size
     except DecodeError as e:
         raise ValueError(f'a message cannot be read: {e}') from e
 
@@ -191,7 +190,7 @@ def _read_columns(data: bytes, header: Any, start: int) -> Iterator[tuple[str, d
             head, at = _read_delimited(data, start + place, 'ChunkHeader')
             chunk, _ = _read_delimited(_varint(head.length) + data[at : at + head.length], 0, 'Chunk')
             for entry in chunk.components:
-                if (path := paths[entry.key]) in COMPONENTS:
+                if (path := paths[entry.key]) in _COMPONENTS:
                     components[path] = _unpack_component(path, entry.value)
         if not isinstance(components.get('counts/n'), int):
             raise ValueError(f'column {column.key!r} has no number of rows')

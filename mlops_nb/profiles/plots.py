@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mlops_nb.pages.figures import Figure
 
 # %% auto #0
-__all__ = ['Trend', 'draw_trend', 'trend']
+__all__ = ['Trend', 'trend']
 
 # %% ../../nbs/lib/profiles/040_plots.ipynb #6ef4ded8
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ class Trend:
             raise ValueError(f'trend {label(self.title)!r} has {len(self.lines)} lines; expected 5 quantiles')
 
 # %% ../../nbs/lib/profiles/040_plots.ipynb #6a50ba35
-def draw_trend(axes: Axes, column: Trend) -> None:
+def _draw_trend(axes: Axes, column: Trend) -> None:
     "Bands around the middle, or a line for each category with its name behind it."
     lines = [*column.lines.values()]
     style: dict[str, Any] = {'clip_on': False, 'color': BATCH, 'ms': 2, 'lw': 1.4}
@@ -86,7 +86,7 @@ def trend(
         write_title(one, column.title, note=column.note)
         left, bottom, width, height = one.get_position().bounds
         one.set_position((left, bottom, width * (0.97 if column.kind == 'number' else 0.83), height))
-        draw_trend(one, column)
+        _draw_trend(one, column)
         one.yaxis.set_major_locator(MaxNLocator(3))
         places = sorted({0, (len(batches) - 1) // 2, len(batches) - 1})
         one.set_xticks(places, [label(batches[i], 10) for i in places], parse_math=False)

@@ -19,10 +19,10 @@ from .strings import frequent_texts, text_coupons
 from ..tables.arrow import from_values
 
 # %% auto #0
-__all__ = ['SHORTEST', 'K', 'keyed', 'groups_of', 'rounded', 'as_texts', 'discreet_components']
+__all__ = ['K', 'keyed', 'groups_of', 'discreet_components']
 
 # %% ../../nbs/lib/profiles/060_privacy.ipynb #3bcacc08
-SHORTEST: Final = 16  # bytes of a key: fewer can be guessed
+_SHORTEST: Final = 16  # bytes of a key: fewer can be guessed
 
 
 def keyed(
@@ -30,9 +30,9 @@ def keyed(
     key: bytes,
 ) -> pa.LargeStringArray:  # 16 hexadecimal digits each; raises UsageError for a short key
     "What stands for each text: BLAKE2b with a key (Aumasson and others, 2013)."
-    if len(key) < SHORTEST:
+    if len(key) < _SHORTEST:
         raise UsageError(
-            f'found a key of {len(key)} bytes for personal columns; expected at least {SHORTEST}, such as '
+            f'found a key of {len(key)} bytes for personal columns; expected at least {_SHORTEST}, such as '
             "python -c 'import secrets; print(secrets.token_hex(16))' prints"
         )
     secret = blake2b(key, digest_size=32).digest()
@@ -56,7 +56,7 @@ def groups_of(
     return np.array(starts, np.int64)
 
 # %% ../../nbs/lib/profiles/060_privacy.ipynb #96f6cda3
-def rounded(
+def _rounded(
     values: NDArray[np.float64],  # distinct, ascending, finite
     counts: NDArray[np.int64],
     least: int = K,
@@ -74,7 +74,7 @@ def rounded(
     return found, np.bincount(place, weights=rows).astype(np.int64)
 
 # %% ../../nbs/lib/profiles/060_privacy.ipynb #51eeab42
-def as_texts(array: Array) -> Any:  # a large string array without missing values
+def _as_texts(array: Array) -> Any:  # a large string array without missing values
     "Values as texts, to be hashed."
     present = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
     present = present.drop_null()
@@ -94,12 +94,12 @@ def discreet_components(
 ) -> Components:  # raises UsageError
     "Everything a profile may know of a personal column."
     found = components_of(array, nan, personal=True)
-    tally = as_texts(array).value_counts()
+    tally = _as_texts(array).value_counts()
     hashes, counts = keyed(tally.field('values'), key), as_numpy(tally.field('counts'))
     found['cardinality/hll'] = distinct(text_coupons(hashes))
     if pa.types.is_integer(array.type) or pa.types.is_floating(array.type) or pa.types.is_decimal(array.type):
         numbers = as_numpy(array.drop_null().cast(pa.float64(), safe=False))
-        return found | distribution(*rounded(*np.unique(numbers[np.isfinite(numbers)], return_counts=True)))
+        return found | distribution(*_rounded(*np.unique(numbers[np.isfinite(numbers)], return_counts=True)))
     if found['types/string']:
         found['frequent_items/frequent_strings'] = frequent_texts(hashes, counts)
     return found

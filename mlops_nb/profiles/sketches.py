@@ -20,10 +20,10 @@ from numpy.typing import ArrayLike, NDArray
 Numbers: TypeAlias = NDArray[np.float64]
 
 # %% auto #0
-__all__ = ['Numbers', 'STRUCTURE', 'ITEMS', 'LONGEST', 'REGISTERS', 'FEW', 'Quantiles', 'capacities', 'level_sizes',
-           'quantiles_of', 'merge_quantiles', 'pack_quantiles', 'unpack_quantiles', 'Frequent', 'frequent_of',
-           'merge_frequent', 'pack_frequent', 'unpack_frequent', 'murmur', 'leading_zeros', 'once', 'coupons_of',
-           'improved_estimate', 'Distinct', 'distinct', 'merge_distinct', 'pack_distinct', 'unpack_distinct']
+__all__ = ['Numbers', 'ITEMS', 'LONGEST', 'REGISTERS', 'FEW', 'Quantiles', 'quantiles_of', 'merge_quantiles', 'pack_quantiles',
+           'unpack_quantiles', 'Frequent', 'frequent_of', 'merge_frequent', 'pack_frequent', 'unpack_frequent',
+           'murmur', 'leading_zeros', 'once', 'coupons_of', 'Distinct', 'distinct', 'merge_distinct', 'pack_distinct',
+           'unpack_distinct']
 
 # %% ../../nbs/lib/profiles/010_sketches.ipynb #306deead
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ class Quantiles:
         return np.where(shares <= 0, self.minimum, np.where(shares >= 1, self.maximum, found))
 
 # %% ../../nbs/lib/profiles/010_sketches.ipynb #27cbda98
-def capacities(
+def _capacities(
     levels: int,  # how many
     size: int,  # KLL's k
 ) -> list[int]:  # of level 0 first
@@ -74,7 +74,7 @@ def capacities(
     return [max(8, (((2 * size) << depth) // 3**depth + 1) >> 1) for depth in range(levels - 1, -1, -1)]
 
 # %% ../../nbs/lib/profiles/010_sketches.ipynb #8c13a098
-def level_sizes(
+def _level_sizes(
     count: int,  # values, at least 0
     size: int,
 ) -> list[int]:  # level 0 first
@@ -82,9 +82,9 @@ def level_sizes(
     if count <= size:
         return [count]
     levels = next(
-        n for n in range(1, 64) if sum((c - 1) << i for i, c in enumerate(capacities(n, size))) >= count
+        n for n in range(1, 64) if sum((c - 1) << i for i, c in enumerate(_capacities(n, size))) >= count
     )
-    lower = [c - 1 for c in capacities(levels, size)[:-1]]
+    lower = [c - 1 for c in _capacities(levels, size)[:-1]]
     while sum(c << i for i, c in enumerate(lower)) > count:
         lower = [c // 2 for c in lower]
     rest = count - sum(c << i for i, c in enumerate(lower))
@@ -103,7 +103,7 @@ def quantiles_of(
         return Quantiles(math.nan, math.nan, (), size)
     if (until := np.cumsum(counts))[-1] <= size:
         return Quantiles(values[0], values[-1], (np.repeat(values, counts),), size)
-    *lower, top = level_sizes(int(until[-1]), size)
+    *lower, top = _level_sizes(int(until[-1]), size)
     left = [np.full(n // 2, i) for i, n in enumerate(lower)]
     right = [np.full(n - n // 2, i) for i, n in enumerate(lower)]
     level = np.concatenate([*left, np.full(top, len(lower)), *right[::-1]])
@@ -124,7 +124,7 @@ def merge_quantiles(
     height = range(max(len(part.levels) for part in parts))
     levels = [np.sort(np.concatenate([p.levels[i] for p in parts if i < len(p.levels)])) for i in height]
     second = sum(part.count for part in parts).bit_count() & 1
-    while sum(map(len, levels)) > sum(room := capacities(len(levels), size)):
+    while sum(map(len, levels)) > sum(room := _capacities(len(levels), size)):
         full = next(i for i, level in enumerate(levels) if len(level) >= room[i])
         if full + 1 == len(levels):
             levels.append(np.empty(0))
@@ -135,7 +135,7 @@ def merge_quantiles(
     return Quantiles(*ends, tuple(level + 0.0 for level in levels), size)  # -0.0 is 0.0, in any order
 
 # %% ../../nbs/lib/profiles/010_sketches.ipynb #827a7dbd
-STRUCTURE = '<BBBBHBBQHBBxxxx'
+_STRUCTURE = '<BBBBHBBQHBBxxxx'
 
 
 def pack_quantiles(sketch: Quantiles) -> bytes:
@@ -144,17 +144,17 @@ def pack_quantiles(sketch: Quantiles) -> bytes:
     if count <= 1:
         head = struct.pack('<BBBBHBB', 2, 1 + count, 15, 4 if count else 1, sketch.size, 8, 0)
         return head + (struct.pack('<d', sketch.minimum) if count else b'')
-    room = sum(capacities(len(levels), sketch.size))
+    room = sum(_capacities(len(levels), sketch.size))
     sizes = [len(level) for level in levels]
     starts = [room - sum(sizes[i:]) for i in range(len(sizes))]
-    head = struct.pack(STRUCTURE, 6, 1, 15, 0, sketch.size, 8, 0, count, sketch.size, len(levels), 0)
+    head = struct.pack(_STRUCTURE, 6, 1, 15, 0, sketch.size, 8, 0, count, sketch.size, len(levels), 0)
     ends = struct.pack(f'<{len(starts)}I2d', *starts, sketch.minimum, sketch.maximum)
     return head + ends + b''.join(level.tobytes() for level in levels)
 
 # %% ../../nbs/lib/profiles/010_sketches.ipynb #e6fe9c75
 def _levels(data: bytes, count: int, number: int, size: int) -> Quantiles:
     "The part of a KLL sketch after its preamble."
-    at = struct.calcsize(STRUCTURE)
+    at = struct.calcsize(_STRUCTURE)
     *starts, low, high = struct.unpack_from(f'<{number}I2d', data, at)
     at += 4 * number + 16
     items = np.frombuffer(data, '<f8', offset=at)
@@ -178,7 +178,7 @@ def unpack_quantiles(data: bytes) -> Quantiles:
     if (preamble, version, len(data)) == (2, 2, 16):
         value = struct.unpack_from('<d', data, 8)[0]
         return Quantiles(value, value, (np.array([value]),), size)
-    count, _, number = struct.unpack_from(STRUCTURE, data)[7:10]
+    count, _, number = struct.unpack_from(_STRUCTURE, data)[7:10]
     if (preamble, version) != (6, 1) or number > 60:
         raise ValueError('it is a KLL sketch of another version')
     return _levels(data, count, number, size)
@@ -369,7 +369,7 @@ def _tau(share: float) -> float:
     return total / 3 if 0 < share < 1 else 0.0
 
 # %% ../../nbs/lib/profiles/010_sketches.ipynb #484af373
-def improved_estimate(
+def _improved_estimate(
     ranks: NDArray[np.integer[Any]],  # how many registers have rank 0, 1, … 63
 ) -> float:
     "How many different values filled the registers."
@@ -394,7 +394,7 @@ class Distinct:
         "How many different values."
         if self.counted:
             return float(len(self.coupons))
-        return improved_estimate(np.bincount(_fold(self.coupons), minlength=64))
+        return _improved_estimate(np.bincount(_fold(self.coupons), minlength=64))
 
 # %% ../../nbs/lib/profiles/010_sketches.ipynb #4667a123
 def distinct(coupons: NDArray[np.uint32], *, counted: bool = True) -> Distinct:

@@ -14,10 +14,10 @@ from .sketches import ITEMS, LONGEST, Frequent, frequent_of, leading_zeros, murm
 from ..tables.arrow import from_numpy
 
 # %% auto #0
-__all__ = ['BUCKETS', 'text_bytes', 'text_hashes', 'text_coupons', 'text_buckets', 'frequent_texts']
+__all__ = ['BUCKETS', 'text_coupons', 'text_buckets', 'frequent_texts']
 
 # %% ../../nbs/lib/profiles/020_strings.ipynb #786b7d12
-def text_bytes(
+def _text_bytes(
     texts: pa.LargeStringArray,  # none missing
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     "All letters as bytes, and where each text starts in them; one place more says where the last one ends."
@@ -28,11 +28,11 @@ def text_bytes(
     return np.frombuffer(letters if letters is not None else b'', np.uint8), starts
 
 # %% ../../nbs/lib/profiles/020_strings.ipynb #5747a6fa
-def text_hashes(
+def _text_hashes(
     texts: pa.LargeStringArray,  # none missing
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:  # 0 for the empty text
     "MurmurHash3 of each text, both halves, in the order of the texts."
-    letters, starts = text_bytes(texts)
+    letters, starts = _text_bytes(texts)
     lengths = starts[1:] - starts[:-1]
     low, high = np.zeros(len(texts), np.uint64), np.zeros(len(texts), np.uint64)
     present, _ = np.unique(lengths[lengths > 0], return_counts=True)  # without counts it imports numpy.ma
@@ -53,8 +53,8 @@ def text_coupons(
     texts: pa.LargeStringArray,  # none missing
 ) -> NDArray[np.uint32]:  # in the order of the texts
     "What HyperLogLog keeps of each text; Apache's libraries leave the empty one out."
-    starts = text_bytes(texts)[1]
-    low, high = (half[starts[1:] > starts[:-1]] for half in text_hashes(texts))
+    starts = _text_bytes(texts)[1]
+    low, high = (half[starts[1:] > starts[:-1]] for half in _text_hashes(texts))
     rank = np.minimum(leading_zeros(high), 62) + 1
     return (rank << 26).astype(np.uint32) | (low & np.uint64(2**26 - 1)).astype(np.uint32)
 
@@ -63,7 +63,7 @@ def text_buckets(
     texts: pa.LargeStringArray,  # none missing
 ) -> NDArray[np.int64]:  # 0 to BUCKETS - 1
     "The bucket of each text, by its first letters: as many as frequent items keep."
-    low, _ = text_hashes(pc.utf8_slice_codeunits(texts, 0, LONGEST))
+    low, _ = _text_hashes(pc.utf8_slice_codeunits(texts, 0, LONGEST))
     return (low >> np.uint64(64 - (BUCKETS - 1).bit_length())).astype(np.int64)
 
 # %% ../../nbs/lib/profiles/020_strings.ipynb #5514cc49

@@ -20,14 +20,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 # %% auto #0
-__all__ = ['Answer', 'TASKS', 'YES', 'LEAST', 'Label', 'usable', 'counted', 'positive_of', 'enough', 'label_values', 'task_of',
-           'judge', 'truth_of', 'same_within', 'ranks', 'separates', 'orders', 'gives_away', 'leaks']
+__all__ = ['Answer', 'Label', 'counted', 'enough', 'task_of', 'judge', 'ranks', 'orders', 'leaks']
 
 # %% ../../nbs/lib/projects/010_label.ipynb #a5d77336
 Answer: TypeAlias = bool | int | float | str
-TASKS: Final = ('classification', 'regression')
-YES: Final = ('true', '1', '1.0', 'yes', 'y', 'positive', 'ja', 'oui', 'sí', 'si')
-LEAST: Final = {'rows': 50, 'of each value': 10}  # with less, neither training nor validation says anything
+_TASKS: Final = ('classification', 'regression')
+_YES: Final = ('true', '1', '1.0', 'yes', 'y', 'positive', 'ja', 'oui', 'sí', 'si')
+_LEAST: Final = {'rows': 50, 'of each value': 10}  # with less, neither training nor validation says anything
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Label:
     mean: float  # of the label; in classification, the share of yes
 
 # %% ../../nbs/lib/projects/010_label.ipynb #db69c13b
-def usable(values: pa.ChunkedArray) -> pa.ChunkedArray:
+def _usable(values: pa.ChunkedArray) -> pa.ChunkedArray:
     "Plain values: decimals as numbers, and what is no finite number as missing."
     values = plain(values)
     if pa.types.is_decimal(values.type):
@@ -62,7 +61,7 @@ def counted(
     return sorted(pairs, key=lambda one: (-one[1], str(one[0])))
 
 # %% ../../nbs/lib/projects/010_label.ipynb #cd02290e
-def positive_of(
+def _positive_of(
     counts: list[tuple[Answer, int]],  # of `counted`
     asked: str,  # the value's text; '': guess
     name: str,  # of the column, for messages
@@ -74,7 +73,7 @@ def positive_of(
         if found is None:
             raise UsageError(f'found no {asked!r} in the label {name!r}; {choices(asked, list(texts)[:20])}')
         return found, 'as you said'
-    told = [value for text, value in texts.items() if text.strip().lower() in YES]
+    told = [value for text, value in texts.items() if text.strip().lower() in _YES]
     if len(told) == 1:
         return told[0], 'by its name'
     return counts[-1][0], 'the rarer of the two'
@@ -83,27 +82,27 @@ def positive_of(
 def enough(counts: list[tuple[Answer, int]], positive: Answer | None, name: str) -> None:  # raises UsageError
     "Refuse a label of which there is too little."
     rows = sum(count for _, count in counts)
-    if rows < LEAST['rows']:
+    if rows < _LEAST['rows']:
         raise UsageError(
-            f'found {rows} rows with a label in {name!r}; expected at least {LEAST["rows"]} to learn from '
+            f'found {rows} rows with a label in {name!r}; expected at least {_LEAST["rows"]} to learn from '
             'and to be judged on. Give a longer history'
         )
     if positive is None:
         return
     yes = sum(count for value, count in counts if value == positive)
     for text, count in (str(positive), yes), ('any other value', rows - yes):
-        if count < LEAST['of each value']:
+        if count < _LEAST['of each value']:
             raise UsageError(
-                f'found {count} rows where {name!r} is {text}; expected at least {LEAST["of each value"]}. '
+                f'found {count} rows where {name!r} is {text}; expected at least {_LEAST["of each value"]}. '
                 'Give a longer history, or another --label'
             )
 
 # %% ../../nbs/lib/projects/010_label.ipynb #1c71e970
-def label_values(table: pa.Table, column: str) -> pa.ChunkedArray:  # raises UsageError
+def _label_values(table: pa.Table, column: str) -> pa.ChunkedArray:  # raises UsageError
     "The label's values, where the column can be a label."
     if column not in table.column_names:
         raise UsageError(f'found no column {column!r} for the label; {choices(column, table.column_names)}')
-    values = usable(table[column])
+    values = _usable(table[column])
     if values.null_count == len(values):
         raise UsageError(f'the label {column!r} has no values; expected a column with the truth')
     kind = values.type
@@ -143,7 +142,7 @@ def judge(
     positive: str = '',  # the value that counts as yes; '': guessed
 ) -> Label:  # raises UsageError
     "What kind of label a column is."
-    values = label_values(table, column)
+    values = _label_values(table, column)
     counts = counted(values)
     if len(counts) == 1:
         raise UsageError(
@@ -153,7 +152,7 @@ def judge(
     task, why = task_of(counts, positive, column)
     yes: Answer | None = None
     if task == 'classification':
-        yes, reason = positive_of(counts, positive, column)
+        yes, reason = _positive_of(counts, positive, column)
         why = f'{why}; {yes!r} counts as yes: {reason}'
     enough(counts, yes, column)
     rows = len(values) - values.null_count
@@ -161,15 +160,15 @@ def judge(
     return Label(column, task, yes, why, rows, values.null_count, total / rows)
 
 # %% ../../nbs/lib/projects/010_label.ipynb #308baa69
-def truth_of(table: pa.Table, label: Label) -> NDArray[np.float64]:  # NaN where it is not known
+def _truth_of(table: pa.Table, label: Label) -> NDArray[np.float64]:  # NaN where it is not known
     "The label as numbers: 1 for yes and 0 for no, or the quantity."
-    values = usable(table[label.column])
+    values = _usable(table[label.column])
     if label.positive is not None:
         values = pc.equal(values, pa.scalar(label.positive, values.type))
     return np.asarray(values.cast(pa.float64()).to_numpy(), dtype=float)
 
 
-def same_within(codes: NDArray[np.int64], truth: NDArray[np.float64]) -> bool:
+def _same_within(codes: NDArray[np.int64], truth: NDArray[np.float64]) -> bool:
     "Whether all rows of one code have one truth."
     low, high = (np.full(codes.max() + 1, end) for end in (np.inf, -np.inf))
     np.minimum.at(low, codes, truth)
@@ -182,7 +181,7 @@ def ranks(values: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.unique(values, return_inverse=True)[1]
 
 # %% ../../nbs/lib/projects/010_label.ipynb #0b381474
-def separates(numbers: NDArray[np.float64], truth: NDArray[np.float64]) -> str:
+def _separates(numbers: NDArray[np.float64], truth: NDArray[np.float64]) -> str:
     "Whether the two classes do not overlap, in words."
     yes, no = numbers[truth == 1], numbers[truth == 0]
     if not len(yes) or not len(no):
@@ -204,14 +203,14 @@ def orders(numbers: NDArray[np.float64], truth: NDArray[np.float64]) -> str:
     return ''
 
 # %% ../../nbs/lib/projects/010_label.ipynb #b7749847
-def gives_away(
+def _gives_away(
     values: pa.ChunkedArray,  # of one column
     truth: NDArray[np.float64],  # of `truth_of`, all known
     *,
     classes: bool,  # whether the truth is yes or no
 ) -> str:  # how; '' when it does not
     "How a column gives the label away."
-    values, rows = usable(values), len(truth)
+    values, rows = _usable(values), len(truth)
     missing = values.is_null().to_numpy().astype(bool)
     if classes and len(set(truth)) == 2 and (missing == truth).all():
         return 'missing exactly where the label says yes'
@@ -219,11 +218,11 @@ def gives_away(
         return 'missing exactly where the label says no'
     if (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)) and missing.mean() <= 0.5:
         numbers, known = values.cast(pa.float64()).to_numpy()[~missing], truth[~missing]
-        if how := separates(numbers, known) if classes else orders(numbers, known):
+        if how := _separates(numbers, known) if classes else orders(numbers, known):
             return how
     codes = pc.dictionary_encode(values, null_encoding='encode').combine_chunks().indices.to_numpy()
     different = int(codes.max()) + 1
-    if 1 < different <= rows / 10 and same_within(codes, truth):
+    if 1 < different <= rows / 10 and _same_within(codes, truth):
         return f'each of its {different:,} values goes with one value of the label'
     return ''
 
@@ -234,13 +233,13 @@ def leaks(
     columns: Iterable[str],  # that could be learned from
 ) -> dict[str, str]:  # column → how it gives the label away
     "The columns that already know the label."
-    truth = truth_of(table, label)
+    truth = _truth_of(table, label)
     known = ~np.isnan(truth)
     rows, classes = table.filter(pa.array(known)), label.task == 'classification'
     found = {
         name: 'identical to the label'
-        if usable(rows[name]).equals(usable(rows[label.column]))
-        else gives_away(rows[name], truth[known], classes=classes)
+        if _usable(rows[name]).equals(_usable(rows[label.column]))
+        else _gives_away(rows[name], truth[known], classes=classes)
         for name in columns
     }
     return {name: how for name, how in found.items() if how}

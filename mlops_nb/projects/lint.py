@@ -30,10 +30,8 @@ from ..notebooks.step_calls import step_calls
 from ..notebooks.values import Expression, last_name
 
 # %% auto #0
-__all__ = ['FROM_JUPYTER', 'DEFINES', 'ELSEWHERE', 'ASKS', 'FORMATS', 'OPENS', 'Finding', 'Code', 'read_code', 'check_contract',
-           'Awaited', 'undefined', 'check_order', 'stored', 'places', 'relative', 'check_places', 'check_outputs',
-           'FlowStep', 'read_flow', 'before', 'saves', 'provided', 'check_loads', 'is_library', 'check_notebook',
-           'notebook_files', 'flow_notebooks', 'check']
+__all__ = ['ELSEWHERE', 'OPENS', 'Finding', 'Code', 'Awaited', 'undefined', 'stored', 'places', 'relative', 'FlowStep', 'before',
+           'saves', 'notebook_files', 'check']
 
 # %% ../../nbs/lib/projects/030_lint.ipynb #aa1526f3
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class Code:
         return tuple(self.cell['metadata'].get('tags', ()))
 
 
-def read_code(notebook: Notebook) -> Iterator[Code]:
+def _read_code(notebook: Notebook) -> Iterator[Code]:
     "The code cells of a notebook that run; the one that papermill adds is not counted."
     flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     for cell, number in zip(notebook.cells, cell_numbers(notebook.cells), strict=True):
@@ -80,7 +78,7 @@ def read_code(notebook: Notebook) -> Iterator[Code]:
             yield Code(number, cell, error=error)
 
 # %% ../../nbs/lib/projects/030_lint.ipynb #fd3c8989
-def check_contract(
+def _check_contract(
     notebook: Notebook,
 ) -> Iterator[Finding]:
     "What is wrong with the cell tagged `parameters`."
@@ -113,8 +111,8 @@ def check_contract(
                 )
 
 # %% ../../nbs/lib/projects/030_lint.ipynb #08b7f666
-FROM_JUPYTER: Final = 'get_ipython', 'display', 'In', 'Out', '_', '__', '___', 'exit', 'quit'
-DEFINES: Final = r'(?m)^\s*%(run|pylab|store|load|macro)\b'  # magics that bring names with them
+_FROM_JUPYTER: Final = 'get_ipython', 'display', 'In', 'Out', '_', '__', '___', 'exit', 'quit'
+_DEFINES: Final = r'(?m)^\s*%(run|pylab|store|load|macro)\b'  # magics that bring names with them
 
 
 class Awaited(ast.NodeTransformer):
@@ -130,7 +128,7 @@ def undefined(codes: Sequence[Code]) -> Iterator[tuple[Code, int, str]]:
     from pyflakes.checker import Checker
     from pyflakes.messages import UndefinedLocal, UndefinedName
 
-    if any(re.search(DEFINES, code.cell['source']) for code in codes):
+    if any(re.search(_DEFINES, code.cell['source']) for code in codes):
         return
     body, begins = list[ast.stmt](), list[int]()
     last = 0
@@ -141,16 +139,16 @@ def undefined(codes: Sequence[Code]) -> Iterator[tuple[Code, int, str]]:
     required = {
         ast.unparse(one.target) for one in body if isinstance(one, ast.AnnAssign) and one.value is None
     }
-    found = Checker(ast.Module(body, []), builtins={*FROM_JUPYTER, *required}).messages
+    found = Checker(ast.Module(body, []), builtins={*_FROM_JUPYTER, *required}).messages
     for message in sorted(found, key=lambda one: one.lineno):
         if isinstance(message, (UndefinedName, UndefinedLocal)):
             at = max(i for i, begin in enumerate(begins) if begin < message.lineno)
             yield codes[at], message.lineno - begins[at], str(message.message_args[0])
 
 # %% ../../nbs/lib/projects/030_lint.ipynb #74a81805
-def check_order(notebook: Notebook) -> Iterator[Finding]:
+def _check_order(notebook: Notebook) -> Iterator[Finding]:
     "Cells that cannot run, or not in this order."
-    codes = list(read_code(notebook))
+    codes = list(_read_code(notebook))
     for code in codes:
         if code.error and 'raises-exception' not in code.tags:
             about = f'this is not Python: {code.error.msg}'
@@ -175,9 +173,9 @@ def stored(tree: ast.Module) -> set[str]:
 
 # %% ../../nbs/lib/projects/030_lint.ipynb #63f761af
 ELSEWHERE: Final = r'(/(home|Users|root|tmp|mnt|media|data|opt|srv|var|Volumes)/|~[/\\]|[A-Za-z]:[\\/]\w)'
-ASKS: Final = 'os.getcwd', 'os.chdir', 'Path.cwd', 'pathlib.Path.cwd', 'contextlib.chdir'
-FORMATS: Final = r'(csv|parquet|json|excel|feather|pickle|table|ndjson|orc|html)'
-OPENS: Final = rf'(open|Path|savefig|savetxt|loadtxt|imread|imsave|(read|to|write|scan)_{FORMATS})'
+_ASKS: Final = 'os.getcwd', 'os.chdir', 'Path.cwd', 'pathlib.Path.cwd', 'contextlib.chdir'
+_FORMATS: Final = r'(csv|parquet|json|excel|feather|pickle|table|ndjson|orc|html)'
+OPENS: Final = rf'(open|Path|savefig|savetxt|loadtxt|imread|imsave|(read|to|write|scan)_{_FORMATS})'
 
 
 def places(code: Code) -> Iterator[tuple[int, str]]:
@@ -191,7 +189,7 @@ def places(code: Code) -> Iterator[tuple[int, str]]:
                 yield node.lineno, f'{node.value!r} is a path of one machine'
         elif isinstance(node, ast.Call):
             name = ast.unparse(node.func)
-            if name in ASKS:
+            if name in _ASKS:
                 yield node.lineno, f'{name}() depends on the working directory'
             elif 'parameters' not in code.tags and (path := relative(node)):
                 yield node.lineno, f'{last_name(node.func)}({path!r}) depends on the working directory'
@@ -206,17 +204,17 @@ def relative(call: ast.Call) -> str:  # '' when there is none
     return first.value if opens else ''
 
 # %% ../../nbs/lib/projects/030_lint.ipynb #0f4a4591
-def check_places(notebook: Notebook) -> Iterator[Finding]:
+def _check_places(notebook: Notebook) -> Iterator[Finding]:
     "Paths that hold only here."
-    for code in read_code(notebook):
+    for code in _read_code(notebook):
         for line, what in sorted(set(places(code))):
             yield Finding(notebook.name, code.number, line, what, 'take it as a parameter or from step.load')
 
 # %% ../../nbs/lib/projects/030_lint.ipynb #4e44736b
-def check_outputs(notebook: Notebook) -> Iterator[Finding]:
+def _check_outputs(notebook: Notebook) -> Iterator[Finding]:
     "Cells that ran out of order, or failed, when the notebook was last saved."
     latest = Code(0, {}), 0
-    for code in read_code(notebook):
+    for code in _read_code(notebook):
         count = code.cell.get('execution_count') or 0
         if 0 < count < latest[1]:
             what = f'it ran as [{count}], after cell {latest[0].number} ran as [{latest[1]}]'
@@ -239,7 +237,7 @@ class FlowStep:
     follows: tuple[str, ...]  # the steps that come next
 
 
-def read_flow(path: Path) -> tuple[dict[str, FlowStep], frozenset[str]]:
+def _read_flow(path: Path) -> tuple[dict[str, FlowStep], frozenset[str]]:
     "The steps of a flow by name, and what it sets for all of them: its parameters."
     tree = ast.parse(path.read_text(encoding='utf-8'))
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
@@ -274,14 +272,14 @@ def saves(notebook: Notebook) -> set[str] | None:  # None: nobody can tell
     "What a notebook saves as artifacts."
     keywords = [
         word
-        for code in read_code(notebook)
+        for code in _read_code(notebook)
         for call in step_calls(as_python(code.cell['source']), 'save')
         for word in call.keywords
     ]
     return {word.arg for word in keywords if word.arg} if all(word.arg for word in keywords) else None
 
 # %% ../../nbs/lib/projects/030_lint.ipynb #c5caf976
-def provided(
+def _provided(
     steps: Mapping[str, FlowStep], fixed: Iterable[str], *, name: str, notebooks: Mapping[str, Notebook]
 ) -> set[str] | None:  # None: nobody can tell
     "What a step of a flow can load: parameters, and what it and the steps before make."
@@ -295,18 +293,18 @@ def provided(
     return found
 
 # %% ../../nbs/lib/projects/030_lint.ipynb #2043cdcd
-def check_loads(
+def _check_loads(
     flow: Path,  # its file
     notebooks: Mapping[str, Notebook],  # by the name that the flow uses
 ) -> Iterator[Finding]:
     "Artifacts that a flow's notebooks load and no step before makes."
-    steps, fixed = read_flow(flow)
+    steps, fixed = _read_flow(flow)
     for one in steps.values():
         if one.notebook not in notebooks:
             continue
         notebook = notebooks[one.notebook]
-        known = provided(steps, fixed, name=one.name, notebooks=notebooks)
-        for code in read_code(notebook) if known is not None else ():
+        known = _provided(steps, fixed, name=one.name, notebooks=notebooks)
+        for code in _read_code(notebook) if known is not None else ():
             for call in step_calls(as_python(code.cell['source']), 'load'):
                 name = call.args[0].value if call.args and isinstance(call.args[0], ast.Constant) else None
                 if isinstance(name, str) and '@' not in name and name not in (known or ()):
@@ -315,19 +313,19 @@ def check_loads(
                     yield Finding(notebook.name, code.number, call.lineno, what, do)
 
 # %% ../../nbs/lib/projects/030_lint.ipynb #0ba4a4ba
-def is_library(notebook: Notebook) -> bool:
+def _is_library(notebook: Notebook) -> bool:
     "Whether a notebook is there to be exported, and not to be run with values."
     exports = any('default_exp' in directives(cell) for cell in notebook.cells if cell['cell_type'] == 'code')
     return exports and tagged(notebook, 'parameters') is None
 
 
-def check_notebook(notebook: Notebook) -> list[Finding]:
+def _check_notebook(notebook: Notebook) -> list[Finding]:
     "What is wrong with one notebook by itself."
     if notebook.language != 'python':
         return []
-    found = [*check_order(notebook), *check_outputs(notebook)]
-    if not is_library(notebook):
-        found += [*check_contract(notebook), *check_places(notebook)]
+    found = [*_check_order(notebook), *_check_outputs(notebook)]
+    if not _is_library(notebook):
+        found += [*_check_contract(notebook), *_check_places(notebook)]
     return sorted(found, key=lambda one: (one.cell, one.line))
 
 # %% ../../nbs/lib/projects/030_lint.ipynb #e35ed00d
@@ -346,7 +344,7 @@ def notebook_files(
     return list(dict.fromkeys(found))
 
 # %% ../../nbs/lib/projects/030_lint.ipynb #937122e1
-def flow_notebooks(settings: Settings, steps: Iterable[FlowStep]) -> dict[str, Notebook]:
+def _flow_notebooks(settings: Settings, steps: Iterable[FlowStep]) -> dict[str, Notebook]:
     "The notebooks of a flow's steps, by the name that the flow uses."
     files = {name: path for model in settings.models.values() for name, path in model.notebooks.items()}
     found = dict[str, Notebook]()
@@ -362,14 +360,14 @@ def check(
 ) -> list[Finding]:  # raises NotFoundError, UsageError on a file that is not a notebook
     "What is wrong with notebooks, and with how the flows of their project use them."
     files = notebook_files(paths)
-    found = [one for path in files for one in check_notebook(read_notebook(path))]
+    found = [one for path in files for one in _check_notebook(read_notebook(path))]
     checked = {shown(path) for path in files}
     try:
         settings = load_settings(find_root(files[0].absolute().parent)) if files else None
     except SettingsError:  # in no project, there are no flows
         return found
     for flow in flow_files(settings).values() if settings else ():
-        notebooks = flow_notebooks(settings, read_flow(flow)[0].values()) if settings else {}
-        loads = check_loads(flow, notebooks)
+        notebooks = _flow_notebooks(settings, _read_flow(flow)[0].values()) if settings else {}
+        loads = _check_loads(flow, notebooks)
         found += [one for one in loads if one.notebook in checked and one not in found]
     return found

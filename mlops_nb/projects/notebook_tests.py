@@ -25,8 +25,7 @@ from ..notebooks.results import CellResult, cell_results
 from ..notebooks.values import Expression
 
 # %% auto #0
-__all__ = ['TAKE', 'Project', 'find_project', 'modules_of', 'names_of', 'Planned', 'planned_cell', 'planned', 'as_planned',
-           'refuse_misfits', 'run_tested']
+__all__ = ['Project', 'find_project', 'modules_of', 'names_of', 'Planned', 'planned', 'run_tested']
 
 # %% ../../nbs/lib/projects/040_notebook_tests.ipynb #28b8e0ce
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ class Planned:
     flag: str = ''  # of nbdev's, because of which it is left out
 
 
-def planned_cell(
+def _planned_cell(
     cell: Mapping[str, Any],
     *,
     names: str | None,  # what runs instead of an exported cell; None: that cell itself
@@ -103,7 +102,7 @@ def planned_cell(
     return Planned(cell['source'] if is_code and not flag else '', flag)
 
 # %% ../../nbs/lib/projects/040_notebook_tests.ipynb #9c942941
-TAKE: Final = 'from mlops_nb.projects.notebook_tests import names_of\nglobals().update(names_of({}))'
+_TAKE: Final = 'from mlops_nb.projects.notebook_tests import names_of\nglobals().update(names_of({}))'
 
 
 def planned(
@@ -113,15 +112,15 @@ def planned(
     flags: frozenset[str],  # whose cells are left out
 ) -> dict[int, Planned]:  # by the index of the cell
     "What happens to each cell with code."
-    names, found = TAKE.format(modules) if modules else None, dict[int, Planned]()
+    names, found = _TAKE.format(modules) if modules else None, dict[int, Planned]()
     for index, cell in enumerate(notebook.cells):
         if cell['cell_type'] == 'code' and cell['source'].strip():
-            found[index] = planned_cell(cell, names=names, flags=flags)
+            found[index] = _planned_cell(cell, names=names, flags=flags)
             names = '' if found[index].source == names else names
     return found
 
 
-def as_planned(notebook: Notebook, plan: Mapping[int, Planned]) -> Notebook:
+def _as_planned(notebook: Notebook, plan: Mapping[int, Planned]) -> Notebook:
     "The notebook that runs."
     cells = list(notebook.cells)
     for index, one in plan.items():
@@ -132,7 +131,7 @@ def as_planned(notebook: Notebook, plan: Mapping[int, Planned]) -> Notebook:
     return replace(notebook, content={**notebook.content, 'cells': cells})
 
 # %% ../../nbs/lib/projects/040_notebook_tests.ipynb #1a29e834
-def refuse_misfits(
+def _refuse_misfits(
     notebook: Notebook,
     stale: Sequence[StaleExport],  # of its project
 ) -> None:  # raises UsageError
@@ -156,7 +155,7 @@ def run_tested(
     stale: Sequence[StaleExport] = (),  # of the project
 ) -> list[CellResult]:  # of each cell with code; raises UsageError
     "Run a notebook as a test."
-    refuse_misfits(notebook, stale)
+    _refuse_misfits(notebook, stale)
     options: dict[str, Any] = {
         'path': [project.package.library.parent, project.root],
         'cwd': notebook.path.parent,
@@ -165,7 +164,7 @@ def run_tested(
     }
     with attached(None), warnings.catch_warnings():
         warnings.simplefilter('ignore', ResourceWarning)  # its variables go when it ends, closed or not
-        execution = run_notebook(as_planned(notebook, plan), **options)
+        execution = run_notebook(_as_planned(notebook, plan), **options)
     if execution.error and execution.error.why == 'interrupted':
         raise KeyboardInterrupt
     cells = cell_results(execution.notebook)

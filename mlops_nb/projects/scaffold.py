@@ -33,21 +33,18 @@ from ..tables.files import read_table
 from ..tables.periods import choose_period, cut, event_times
 
 # %% auto #0
-__all__ = ['STEPS', 'WHY_NOT', 'FILTERS', 'spaced', 'check_project_name', 'reason_against', 'few_values', 'is_flag', 'groups_of',
-           'protected_group', 'clock_of', 'periods_of', 'check_columns', 'learned_from', 'Plan', 'make_plan', 'listed',
-           'rendered', 'exported', 'public_names', 'files_of', 'write_project', 'check_written', 'summary',
-           'next_lines', 'new_project']
+__all__ = ['STEPS', 'groups_of', 'Plan', 'listed', 'exported', 'write_project', 'summary', 'new_project']
 
 # %% ../../nbs/lib/projects/020_scaffold.ipynb #9474bc52
 STEPS: Final = ('ingest', 'features', 'train', 'validate', 'score', 'drift', 'performance')
 
 
-def spaced(text: object) -> str:
+def _spaced(text: object) -> str:
     "A text in one line."
     return ' '.join(str(text).split())
 
 
-def check_project_name(name: str) -> str:  # the same; raises UsageError
+def _check_project_name(name: str) -> str:  # the same; raises UsageError
     "Refuse a name that cannot be a package of its own."
     if not re.fullmatch('[A-Za-z][A-Za-z0-9_]*', name) or keyword.iskeyword(name):
         plainly = unicodedata.normalize('NFKD', snake(name)).encode('ascii', 'ignore').decode()
@@ -65,7 +62,7 @@ def check_project_name(name: str) -> str:  # the same; raises UsageError
     return name
 
 # %% ../../nbs/lib/projects/020_scaffold.ipynb #b44a8583
-WHY_NOT: Final = {
+_WHY_NOT: Final = {
     'identifier': 'names a row, and says nothing about the next one',
     'text': 'free text; what it says would have to be made into numbers or categories first',
     'constant': 'the same in each row',
@@ -75,19 +72,19 @@ WHY_NOT: Final = {
 }
 
 
-def reason_against(one: Guess) -> str:  # '' for none
+def _reason_against(one: Guess) -> str:  # '' for none
     "Why a column is not learned from."
-    if one.role in WHY_NOT:
-        return f'{one.role} ({one.why}): {WHY_NOT[one.role]}'
+    if one.role in _WHY_NOT:
+        return f'{one.role} ({one.why}): {_WHY_NOT[one.role]}'
     return f'guessed to be personal: {one.personal}' if one.personal else ''
 
 
-def few_values(table: pa.Table, name: str) -> int:
+def _few_values(table: pa.Table, name: str) -> int:
     "How many different values a column has."
     return int(pc.count_distinct(table[name]).as_py())
 
 
-def is_flag(values: pa.ChunkedArray) -> bool:
+def _is_flag(values: pa.ChunkedArray) -> bool:
     "Whether a column is true or false: a number to the model."
     kind = values.type.value_type if pa.types.is_dictionary(values.type) else values.type
     return bool(pa.types.is_boolean(kind))
@@ -95,16 +92,16 @@ def is_flag(values: pa.ChunkedArray) -> bool:
 # %% ../../nbs/lib/projects/020_scaffold.ipynb #0a74919e
 def groups_of(table: pa.Table, guesses: Iterable[Guess], seen: Sequence[str]) -> tuple[str, ...]:
     "The columns for whose values the model is judged: protected properties, and small categories."
-    guesses = [one for one in guesses if one.role == 'category' and 2 <= few_values(table, one.column) <= 20]
+    guesses = [one for one in guesses if one.role == 'category' and 2 <= _few_values(table, one.column) <= 20]
     protected = [one.column for one in guesses if one.personal == 'a protected property']
     small = [one.column for one in guesses if one.column in seen]
     return (
         *protected,
-        *sorted(small, key=lambda name: few_values(table, name))[: max(0, 3 - len(protected))],
+        *sorted(small, key=lambda name: _few_values(table, name))[: max(0, 3 - len(protected))],
     )
 
 
-def protected_group(
+def _protected_group(
     table: pa.Table, guesses: Iterable[Guess], label: Label, groups: Sequence[str]
 ) -> str:  # '' for none
     "A protected property with enough rows of yes in two groups to compare them."
@@ -119,7 +116,7 @@ def protected_group(
     return ''
 
 # %% ../../nbs/lib/projects/020_scaffold.ipynb #3fb689a4
-def clock_of(times: pa.ChunkedArray) -> dict[str, str]:
+def _clock_of(times: pa.ChunkedArray) -> dict[str, str]:
     "The features that are made from a time."
     times = times.drop_null()
     days = pc.count_distinct(pc.floor_temporal(times, unit='day')).as_py()
@@ -131,7 +128,7 @@ def clock_of(times: pa.ChunkedArray) -> dict[str, str]:
     return found
 
 # %% ../../nbs/lib/projects/020_scaffold.ipynb #186aeb74
-def periods_of(
+def _periods_of(
     times: pa.ChunkedArray,
     every: str,  # '': what suits
     *,
@@ -148,10 +145,10 @@ def periods_of(
     return every, count
 
 # %% ../../nbs/lib/projects/020_scaffold.ipynb #6d8cf918
-def check_columns(*, label: str, time: str, every: str) -> None:  # raises UsageError
+def _check_columns(*, label: str, time: str, every: str) -> None:  # raises UsageError
     "Refuse columns that do not go together, and names that settings.ini cannot hold."
     for name in (label, time):
-        if name and (name != spaced(name) or name[0] in '#;[' or ',' in name):
+        if name and (name != _spaced(name) or name[0] in '#;[' or ',' in name):
             raise UsageError(
                 f'the column {name!r} cannot be named in settings.ini; expected a name without line breaks, '
                 'commas and double spaces that begins with none of # ; [. Rename the column'
@@ -162,7 +159,7 @@ def check_columns(*, label: str, time: str, every: str) -> None:  # raises Usage
         raise UsageError(f'found every {every} without a column of times; expected one: --time COLUMN')
 
 # %% ../../nbs/lib/projects/020_scaffold.ipynb #bddb683b
-def learned_from(
+def _learned_from(
     table: pa.Table,
     truth: Label,
     guesses: Sequence[Guess],
@@ -170,7 +167,7 @@ def learned_from(
     time: str,  # the column of when a row happened; '': there is none
 ) -> tuple[list[Guess], dict[str, str]]:  # and column: why the model does not see it
     "What the model sees of a table."
-    left_out = {one.column: why for one in guesses if (why := reason_against(one))}
+    left_out = {one.column: why for one in guesses if (why := _reason_against(one))}
     candidates = [one for one in guesses if one.column not in (*left_out, truth.column, time)]
     known = leaks(table, truth, [one.column for one in candidates])
     left_out |= {column: f'gives the label away: {how}' for column, how in known.items()}
@@ -219,7 +216,7 @@ class Plan:
         return round(min(max(self.label.mean, 0.01), 0.5), 2)
 
 # %% ../../nbs/lib/projects/020_scaffold.ipynb #4bc56769
-def make_plan(
+def _make_plan(
     name: str,
     data: Path,  # the file, or a folder of files
     *,
@@ -230,27 +227,27 @@ def make_plan(
     folder: Path,  # where the project will be
 ) -> Plan:  # raises UsageError, NotFoundError
     "What a project around a table looks like."
-    check_project_name(name)
+    _check_project_name(name)
     table = read_table(data)
     truth = judge(table, label, positive=positive)
-    check_columns(label=label, time=time, every=every)
+    _check_columns(label=label, time=time, every=every)
     batches, clock = 8, dict[str, str]()
     if time:
         times = event_times(table, time)
-        (every, batches), clock = periods_of(times, every, time=time), clock_of(times)
+        (every, batches), clock = _periods_of(times, every, time=time), _clock_of(times)
     guesses = [as_drafted(one, table, time=time) for one in guess(table)]
-    seen, left_out = learned_from(table, truth, guesses, time=time)
+    seen, left_out = _learned_from(table, truth, guesses, time=time)
     if not seen and not clock:
         told = '; '.join(f'{column}: {why}' for column, why in left_out.items())
         raise UsageError(f'found no column of {data.name} to learn from ({told}); expected at least one')
-    is_text = {one.column: one.role == 'category' and not is_flag(table[one.column]) for one in seen}
+    is_text = {one.column: one.role == 'category' and not _is_flag(table[one.column]) for one in seen}
     groups = groups_of(table, [one for one in guesses if one.column != label], list(is_text))
     return Plan(
         name=name, file=data.name, source=os.path.relpath(data.resolve(), folder.resolve()), rows=len(table),
         label=truth, time=time, every=every, batches=batches, contract=draft(table, name, time=time),
         numbers=tuple(column for column, is_category in is_text.items() if not is_category),
         categories=tuple(column for column, is_category in is_text.items() if is_category),
-        groups=groups, fairness=protected_group(table, guesses, truth, groups), left_out=left_out,
+        groups=groups, fairness=_protected_group(table, guesses, truth, groups), left_out=left_out,
         clock=clock,
     )  # fmt: skip
 
@@ -269,18 +266,18 @@ def listed(names: Sequence[str]) -> str:
     return '\n'.join(['[', *lines, line, ']'])
 
 
-FILTERS: Final[Mapping[str, Callable[..., str]]] = {
+_FILTERS: Final[Mapping[str, Callable[..., str]]] = {
     'repr': repr,
     'listed': listed,
-    'text': lambda text: spaced(text).replace('<', '‹').replace('>', '›'),
-    'code': lambda text: spaced(text).replace('`', "'"),
-    'quoted': lambda text: repr(spaced(text)),
-    'docstring': lambda text: repr(spaced(text)).replace('\\', '').replace('"', "'"),
-    'fstring': lambda text: re.sub(r"[\\'{}]", ' ', spaced(text)).strip(),
+    'text': lambda text: _spaced(text).replace('<', '‹').replace('>', '›'),
+    'code': lambda text: _spaced(text).replace('`', "'"),
+    'quoted': lambda text: repr(_spaced(text)),
+    'docstring': lambda text: repr(_spaced(text)).replace('\\', '').replace('"', "'"),
+    'fstring': lambda text: re.sub(r"[\\'{}]", ' ', _spaced(text)).strip(),
 }
 
 # %% ../../nbs/lib/projects/020_scaffold.ipynb #4716ad03
-def rendered(
+def _rendered(
     template: str,  # its path in templates/project, without .jinja
     plan: Plan,
 ) -> str:
@@ -295,7 +292,7 @@ def rendered(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(FILTERS)
+    environment.filters.update(_FILTERS)
     return environment.get_template(f'{template}.jinja').render(plan=plan, steps=STEPS)
 
 # %% ../../nbs/lib/projects/020_scaffold.ipynb #8f191228
@@ -313,7 +310,7 @@ def exported(
     if not parts:
         return ''
     purpose = next(line[2:] for line in ''.join(cells[0]['source']).splitlines() if line.startswith('> '))
-    public = f'__all__ = {public_names(source for _, source in parts)!r}'
+    public = f'__all__ = {_public_names(source for _, source in parts)!r}'
     public = '\n'.join(textwrap.wrap(public, 120, subsequent_indent=' ' * 11, break_long_words=False))
     head = (
         f'"""{purpose}"""\n\n# AUTOGENERATED! DO NOT EDIT! File to edit: {path}.\n\n# %% auto #0\n{public}\n'
@@ -321,7 +318,7 @@ def exported(
     return head + ''.join(f'\n# %% {path} #{name}\n{source}\n' for name, source in parts)
 
 
-def public_names(sources: Iterable[str]) -> list[str]:
+def _public_names(sources: Iterable[str]) -> list[str]:
     "What the cells define, values before functions, as nbdev lists them."
     found = [node for source in sources for node in ast.parse(source).body]
     values = [
@@ -334,16 +331,16 @@ def public_names(sources: Iterable[str]) -> list[str]:
     return values + [node.name for node in found if isinstance(node, (ast.FunctionDef, ast.ClassDef))]
 
 # %% ../../nbs/lib/projects/020_scaffold.ipynb #f9e19878
-def files_of(plan: Plan) -> dict[str, str]:  # path in the project → text
+def _files_of(plan: Plan) -> dict[str, str]:  # path in the project → text
     "All files of a project."
-    found = {name: rendered(name, plan) for name in ('settings.ini', 'pyproject.toml', 'README.md')}
-    found |= {'.gitignore': rendered('gitignore', plan), 'flows/train.py': rendered('flows/train.py', plan)}
+    found = {name: _rendered(name, plan) for name in ('settings.ini', 'pyproject.toml', 'README.md')}
+    found |= {'.gitignore': _rendered('gitignore', plan), 'flows/train.py': _rendered('flows/train.py', plan)}
     found[f'contracts/{plan.name}.toml'] = to_toml(plan.contract)
     found[f'{plan.name}/__init__.py'] = (
         f'"What the notebooks of {plan.name} export."\n\n__version__ = "0.1.0"\n'
     )
     for step in STEPS:
-        cells = cells_of(rendered(f'nbs/{step}.py', plan))
+        cells = cells_of(_rendered(f'nbs/{step}.py', plan))
         found[f'nbs/{step}.ipynb'] = as_ipynb(cells)
         if module := exported(cells, f'../nbs/{step}.ipynb'):
             found[f'{plan.name}/{step}.py'] = module
@@ -357,17 +354,17 @@ def write_project(plan: Plan, folder: Path) -> None:  # raises UsageError, OSErr
     unfinished = folder.with_name(f'.{folder.name}.part')
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        for path, text in files_of(plan).items():
+        for path, text in _files_of(plan).items():
             file = unfinished / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding='utf-8')
-        check_written(plan, unfinished)
+        _check_written(plan, unfinished)
         os.rename(unfinished, folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def check_written(plan: Plan, folder: Path) -> None:  # raises MlopsError
+def _check_written(plan: Plan, folder: Path) -> None:  # raises MlopsError
     "Prove that what was written says what the plan says."
     model = load_settings(folder).model()
     if (model.label, model.event_time, ''.join(model.key)) != (plan.label.column, plan.time, plan.key):
@@ -396,10 +393,10 @@ def summary(plan: Plan, folder: Path) -> str:
     ]
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 110
     told = [textwrap.fill(line, width, subsequent_indent=' ' * 11) if line else '' for line in lines]
-    return '\n'.join([*told, '', *next_lines(plan, folder)])
+    return '\n'.join([*told, '', *_next_lines(plan, folder)])
 
 
-def next_lines(plan: Plan, folder: Path) -> list[str]:
+def _next_lines(plan: Plan, folder: Path) -> list[str]:
     "Where guesses are corrected, and the commands that follow."
     places = {
         f'{folder}/contracts/{plan.name}.toml': 'what columns mean and may hold, key, time, personal',
@@ -423,9 +420,9 @@ def new_project(
     folder: Path | None = None,  # that the project's folder is made in; None: the working directory
 ) -> str:  # what was made, for people; raises UsageError, NotFoundError
     "Lay out a project around a table; arguments are those of `make_plan`."
-    place = Path(folder or '', check_project_name(name))
+    place = Path(folder or '', _check_project_name(name))
     if place.exists():
         raise UsageError(f'{place} is there already; expected a new name. Nothing was changed')
-    plan = make_plan(name, data, label=label, time=time, every=every, positive=positive, folder=place)
+    plan = _make_plan(name, data, label=label, time=time, every=every, positive=positive, folder=place)
     write_project(plan, place)
     return summary(plan, place)

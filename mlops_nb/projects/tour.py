@@ -26,11 +26,9 @@ if TYPE_CHECKING:
     from mlops_nb.drift.reports import Report
 
 # %% auto #0
-__all__ = ['YEAR', 'FIRST', 'RETRAIN', 'LAST', 'ACCEPTED', 'BROKEN', 'SMALLER', 'DELIVERED', 'KILOMETRES', 'MENDED', 'CHARLESTON',
-           'DRILL', 'copy_example', 'Chapter', 'run_flow', 'ingested', 'quarantined', 'trained', 'moves', 'measured',
-           'decided', 'batch_name', 'weather_age', 'arrive', 'deliver', 'why_refused', 'arrive_broken', 'mend',
-           'gate_said', 'train', 'try_smaller', 'colleague', 'put_forward', 'go_back', 'score', 'decide', 'far_off',
-           'second_version', 'story', 'summary', 'summary_table', 'ending', 'tell']
+__all__ = ['FIRST', 'RETRAIN', 'LAST', 'ACCEPTED', 'BROKEN', 'SMALLER', 'KILOMETRES', 'copy_example', 'Chapter', 'ingested',
+           'trained', 'moves', 'measured', 'decided', 'batch_name', 'arrive', 'mend', 'train', 'go_back', 'score',
+           'decide', 'story', 'summary', 'tell']
 
 # %% ../../nbs/lib/projects/050_tour.ipynb #510d8780
 def copy_example(
@@ -63,7 +61,7 @@ class Chapter:
     says: Callable[[Store], str] = lambda store: ''  # what came of it, once it is done
 
 # %% ../../nbs/lib/projects/050_tour.ipynb #5a7cbd89
-def run_flow(
+def _run_flow(
     store: Store,
     *arguments: str,  # of `mlops-nb flow`
     notebook: str = '',  # the one that the flow `notebook` runs, as `mlops-nb run` does
@@ -92,7 +90,7 @@ def ingested(store: Store, batch: str) -> bool:
     return batch in set(versions(store)['batch']) & set(list_profiles(store, 'flights')['batch'])
 
 
-def quarantined(store: Store, batch: str) -> int:  # its number; 0: it never was
+def _quarantined(store: Store, batch: str) -> int:  # its number; 0: it never was
     "The entry of the quarantine in which a month was, or is."
     from mlops_nb.data.quarantine import held_batches
 
@@ -129,17 +127,17 @@ def decided(store: Store, batch: str) -> bool:
     return batch in set(decisions(store, 'late')['batch'])
 
 # %% ../../nbs/lib/projects/050_tour.ipynb #fdc1f44a
-YEAR = 2013
+_YEAR = 2013
 FIRST, RETRAIN, LAST = 6, 9, 12  # the months of the first training, of the decision, and the last one
 ACCEPTED, BROKEN, SMALLER = 7, 8, 10  # a new normal, a month in the wrong unit, and a smaller model
 
 
 def batch_name(month: int) -> str:
     "A month's batch, such as '2013-07'."
-    return f'{YEAR}-{month:02}'
+    return f'{_YEAR}-{month:02}'
 
 
-def weather_age(store: Store, batch: str) -> str:
+def _weather_age(store: Store, batch: str) -> str:
     "How old the weather of a month's flights was when they were to leave."
     from mlops_nb.data.reading import load
 
@@ -155,17 +153,17 @@ def arrive(month: int) -> Chapter:
     return Chapter(
         f'{batch} arrives: cleaned, checked, committed as a version, profiled',
         lambda store: ingested(store, batch),
-        lambda store: run_flow(store, 'ingest', 'run', '--month', str(month)),
-        lambda store: weather_age(store, batch) if month == 1 else '',
+        lambda store: _run_flow(store, 'ingest', 'run', '--month', str(month)),
+        lambda store: _weather_age(store, batch) if month == 1 else '',
     )
 
 # %% ../../nbs/lib/projects/050_tour.ipynb #7c2f3186
-DELIVERED = 'deliveries/{}.csv'
+_DELIVERED = 'deliveries/{}.csv'
 KILOMETRES = 1.609344  # in a mile
-MENDED = 'distances were in kilometres; back to miles, as on the same routes before'
+_MENDED = 'distances were in kilometres; back to miles, as on the same routes before'
 
 
-def deliver(store: Store, month: int) -> str:  # path in the project
+def _deliver(store: Store, month: int) -> str:  # path in the project
     "Write the file of a month, with its distances in kilometres."
     import pandas as pd
 
@@ -173,39 +171,39 @@ def deliver(store: Store, month: int) -> str:  # path in the project
     flights = pd.read_csv(str(file))
     flights = flights[flights['month'] == month]
     kilometres = (flights['distance'] * KILOMETRES).round().astype(int)
-    path = store.settings.root / DELIVERED.format(batch_name(month))
+    path = store.settings.root / _DELIVERED.format(batch_name(month))
     path.parent.mkdir(exist_ok=True)
     flights.assign(distance=kilometres).to_csv(path, index=False)
     return str(path.relative_to(store.settings.root))
 
 
-def why_refused(store: Store, batch: str) -> str:
+def _why_refused(store: Store, batch: str) -> str:
     "What its contract says of a month in quarantine."
     from mlops_nb.data.quarantine import held
 
-    entry = held(store, quarantined(store, batch))
+    entry = held(store, _quarantined(store, batch))
     broken = [line.strip(' ·') for line in entry.error.splitlines() if line.strip().startswith('·')]
     return f'{"; ".join(broken)}. All {entry.rows:,} rows wait in quarantine {entry.number}'
 
 # %% ../../nbs/lib/projects/050_tour.ipynb #b1cd8791
-def arrive_broken(month: int) -> Chapter:
+def _arrive_broken(month: int) -> Chapter:
     "A month arrives in the wrong unit, and is refused."
     batch = batch_name(month)
 
     def do(store: Store) -> None:
         try:
-            run_flow(store, 'ingest', 'run', '--month', str(month), '--delivered', deliver(store, month))
+            _run_flow(store, 'ingest', 'run', '--month', str(month), '--delivered', _deliver(store, month))
         except MlopsError:
-            if not quarantined(store, batch):
+            if not _quarantined(store, batch):
                 raise
         else:
             raise MlopsError(f'{batch} was let in with kilometres; expected its contract to refuse it')
 
     return Chapter(
         f'{batch} arrives with distances in kilometres: refused by its contract, kept in quarantine',
-        lambda store: bool(quarantined(store, batch)),
+        lambda store: bool(_quarantined(store, batch)),
         do,
-        lambda store: why_refused(store, batch),
+        lambda store: _why_refused(store, batch),
     )
 
 
@@ -214,18 +212,18 @@ def mend(month: int) -> Chapter:
     batch = batch_name(month)
 
     def do(store: Store) -> None:
-        words = 'run', '--number', str(quarantined(store, batch)), '--why', MENDED
-        run_flow(store, 'notebook', *words, notebook='nbs/mend.ipynb')
+        words = 'run', '--number', str(_quarantined(store, batch)), '--why', _MENDED
+        _run_flow(store, 'notebook', *words, notebook='nbs/mend.ipynb')
 
     return Chapter(
         f'{batch} is mended in the notebook nbs/mend.ipynb and released',
         lambda store: ingested(store, batch),
         do,
-        lambda store: MENDED,
+        lambda store: _MENDED,
     )
 
 # %% ../../nbs/lib/projects/050_tour.ipynb #5736e528
-def gate_said(store: Store, version: int, gate: str) -> str:
+def _gate_said(store: Store, version: int, gate: str) -> str:
     "What one of its gates says about a version."
     from mlops_nb.models.version import load_version
 
@@ -239,18 +237,18 @@ def train(month: int, version: int, gate: str) -> Chapter:
     return Chapter(
         f'late@{version} is trained on the months up to {batch_name(month)}, validated and registered',
         lambda store: trained(store, version),
-        lambda store: run_flow(store, 'train', 'run', '--month', str(month)),
-        lambda store: gate_said(store, version, gate),
+        lambda store: _run_flow(store, 'train', 'run', '--month', str(month)),
+        lambda store: _gate_said(store, version, gate),
     )
 
 
-def try_smaller(month: int, version: int) -> Chapter:
+def _try_smaller(month: int, version: int) -> Chapter:
     "A version of two small trees is trained, and refused."
 
     def do(store: Store) -> None:
         from mlops_nb.models.aliases import promote
 
-        run_flow(store, 'train', 'run', '--month', str(month), '--iterations', '2', '--depth', '1')
+        _run_flow(store, 'train', 'run', '--month', str(month), '--iterations', '2', '--depth', '1')
         try:
             promote(store, f'late@{version}', 'champion', why='it is much smaller')
         except RefusedError:
@@ -261,16 +259,16 @@ def try_smaller(month: int, version: int) -> Chapter:
         f'late@{version}, a challenger of two small trees, is trained, and its gates refuse it',
         lambda store: trained(store, version),
         do,
-        lambda store: gate_said(store, version, 'not_worse'),
+        lambda store: _gate_said(store, version, 'not_worse'),
     )
 
 # %% ../../nbs/lib/projects/050_tour.ipynb #974a719a
-def colleague(settings: Settings) -> Settings:
+def _colleague(settings: Settings) -> Settings:
     "The settings, as somebody else has them."
     return replace(settings, user='ada' if settings.user == 'grace' else 'grace')
 
 
-def put_forward(version: int, why: str, checked: str, *, time: int = 1) -> Chapter:
+def _put_forward(version: int, why: str, checked: str, *, time: int = 1) -> Chapter:
     "A version that passed its gates is asked for, approved by a second person, and becomes the champion."
 
     def approvals(store: Store) -> list[Mapping[str, Any]]:
@@ -280,7 +278,7 @@ def put_forward(version: int, why: str, checked: str, *, time: int = 1) -> Chapt
         from mlops_nb.models.aliases import approve, promote
 
         promote(store, f'late@{version}', 'champion', why=why)
-        second = colleague(store.settings)
+        second = _colleague(store.settings)
         approve(store, f'late@{version}', 'champion', why=checked, settings=second)
 
     def says(store: Store) -> str:
@@ -324,7 +322,7 @@ def score(month: int) -> Chapter:
     return Chapter(
         f'{batch} is scored by the champion, compared with the reference, and measured',
         lambda store: measured(store, batch),
-        lambda store: run_flow(store, 'score', 'run', '--month', str(month)),
+        lambda store: _run_flow(store, 'score', 'run', '--month', str(month)),
         says,
     )
 
@@ -350,7 +348,7 @@ def decide(month: int, action: str, *, why: Callable[[Store, Report], str]) -> C
     )
 
 
-def far_off(store: Store, report: Report) -> str:
+def _far_off(store: Store, report: Report) -> str:
     "How far the predictions of a month were off."
     from mlops_nb.models.performance import history
 
@@ -358,18 +356,18 @@ def far_off(store: Store, report: Report) -> str:
     return f'{found["predicted_rate"]:.0%} late arrivals predicted, {found["rate"]:.0%} came'
 
 # %% ../../nbs/lib/projects/050_tour.ipynb #72ffb6e8
-CHARLESTON = 'a route has ended: nothing flies to Charleston, West Virginia (CRW) since 10 June'
-DRILL = 'a drill: the way back is tried before it is needed'
+_CHARLESTON = 'a route has ended: nothing flies to Charleston, West Virginia (CRW) since 10 June'
+_DRILL = 'a drill: the way back is tried before it is needed'
 
 
-def second_version() -> list[Chapter]:
+def _second_version() -> list[Chapter]:
     "A better version takes over, is taken back for a try, and takes over again."
     return [
-        decide(RETRAIN, 'retrain', why=far_off),
+        decide(RETRAIN, 'retrain', why=_far_off),
         train(RETRAIN, 2, 'not_worse'),
-        put_forward(2, 'trained on the latest months, as decided', 'not worse on any of the gates'),
-        go_back(2, DRILL),
-        put_forward(2, 'the drill is over', 'late@1 served, so the way back works', time=2),
+        _put_forward(2, 'trained on the latest months, as decided', 'not worse on any of the gates'),
+        go_back(2, _DRILL),
+        _put_forward(2, 'the drill is over', 'late@1 served, so the way back works', time=2),
     ]
 
 
@@ -377,16 +375,16 @@ def story() -> list[Chapter]:
     "The chapters, in order."
     chapters = [arrive(month) for month in range(1, FIRST + 1)]
     chapters += [train(FIRST, 1, 'ranking')]
-    chapters += [put_forward(1, 'the first version', 'passed its gates, and its card says what it is for')]
+    chapters += [_put_forward(1, 'the first version', 'passed its gates, and its card says what it is for')]
     for month in range(FIRST + 1, LAST + 1):
-        chapters += [arrive_broken(month), mend(month)] if month == BROKEN else [arrive(month)]
+        chapters += [_arrive_broken(month), mend(month)] if month == BROKEN else [arrive(month)]
         chapters += [score(month)]
         if month == ACCEPTED:
-            chapters += [decide(month, 'accept', why=lambda store, report: CHARLESTON)]
+            chapters += [decide(month, 'accept', why=lambda store, report: _CHARLESTON)]
         if month == RETRAIN:
-            chapters += second_version()
+            chapters += _second_version()
         if month == SMALLER:
-            chapters += [try_smaller(month, 3)]
+            chapters += [_try_smaller(month, 3)]
     return chapters
 
 # %% ../../nbs/lib/projects/050_tour.ipynb #e86b6bcb
@@ -414,7 +412,7 @@ def summary(
     return rows
 
 
-def summary_table(rows: Sequence[Mapping[str, Any]]) -> str:
+def _summary_table(rows: Sequence[Mapping[str, Any]]) -> str:
     "The summary for a terminal."
     lines = ['month       rows  drifted columns  ROC AUC  champion  decision']
     names = 'drifted', 'roc_auc', 'champion', 'decision'
@@ -426,7 +424,7 @@ def summary_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return '\n'.join(lines)
 
 # %% ../../nbs/lib/projects/050_tour.ipynb #d4cbd69b
-def ending(folder: Path, page: Path) -> str:
+def _ending(folder: Path, page: Path) -> str:
     "Where to look next."
     return f"""
 The review of the year: what drifted, what was decided, and what still waits for you (open it in a browser):
@@ -465,4 +463,4 @@ def tell(
     if as_json:
         print(json.dumps(summary(store)))
     else:
-        print(f'\n{summary_table(summary(store))}\n{ending(folder, page)}')
+        print(f'\n{_summary_table(summary(store))}\n{_ending(folder, page)}')

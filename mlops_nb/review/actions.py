@@ -32,11 +32,10 @@ from ..store.schema import dataset_version
 from ..store.store import Store, get_alias
 
 # %% auto #0
-__all__ = ['investigation', 'prepare_investigation', 'proposed_window', 'training_arguments', 'start_training', 'Outcome',
-           'check_act', 'done_already', 'note_done', 'carry_out', 'act', 'step_notebook']
+__all__ = ['Outcome', 'check_act', 'act', 'step_notebook']
 
 # %% ../../nbs/lib/review/010_actions.ipynb #4b6ca487
-def investigation(
+def _investigation(
     report: Report, *, why: str, columns: Sequence[str], has_rows: bool
 ) -> list[dict[str, Any]]:
     "The cells of a notebook to find a cause with."
@@ -78,20 +77,20 @@ def investigation(
     ]
 
 # %% ../../nbs/lib/review/010_actions.ipynb #9517e361
-def prepare_investigation(store: Store, made: Decision, report: Report) -> Path:
+def _prepare_investigation(store: Store, made: Decision, report: Report) -> Path:
     "The notebook of an investigation."
     with store.read() as connection:
         query = sa.select(dataset_version.c.version).where(dataset_version.c.dataset == report.dataset)
         kept = connection.scalar(query) is not None
     has_rows = kept and report.batch in find(store, f'{report.dataset}@latest').batches
     columns = made.about or report.drift.drifted
-    cells = investigation(report, why=made.why, columns=columns, has_rows=has_rows)
+    cells = _investigation(report, why=made.why, columns=columns, has_rows=has_rows)
     return create_notebook(
         store.settings.root / 'reviews' / f'{file_name(report.model, report.batch)}.ipynb', cells
     )
 
 # %% ../../nbs/lib/review/010_actions.ipynb #946b2bdb
-def proposed_window(store: Store, model: ModelSettings, batch: str) -> tuple[str, ...]:
+def _proposed_window(store: Store, model: ModelSettings, batch: str) -> tuple[str, ...]:
     "The batches that a training would learn from, oldest first."
     bad = bad_batches(store, model.dataset)
     with store.read() as connection:
@@ -99,7 +98,7 @@ def proposed_window(store: Store, model: ModelSettings, batch: str) -> tuple[str
     return tuple(names[-model.window :])
 
 
-def training_arguments(model: ModelSettings, last: str) -> list[str]:  # for the flow `train`
+def _training_arguments(model: ModelSettings, last: str) -> list[str]:  # for the flow `train`
     "The arguments that make a training end with a batch."
     paths = [model.notebooks[name] for name in ('features', 'train') if name in model.notebooks]
     declared = {one.name for path in paths if path.is_file() for one in contract(path).parameters}
@@ -110,7 +109,7 @@ def training_arguments(model: ModelSettings, last: str) -> list[str]:  # for the
     return ['--month', str(int(number[0]))] if 'month' in declared and number else []
 
 # %% ../../nbs/lib/review/010_actions.ipynb #58bff926
-def start_training(
+def _start_training(
     settings: Settings,
     arguments: Sequence[str],
     *,
@@ -152,7 +151,7 @@ def check_act(
         store.settings.model(report.model)
 
 # %% ../../nbs/lib/review/010_actions.ipynb #5794c590
-def done_already(store: Store, made: Decision) -> bool:
+def _done_already(store: Store, made: Decision) -> bool:
     "Whether a decision was carried out."
     return any(
         one.action == 'carry out' and one.details['decision'] == made.id
@@ -160,7 +159,7 @@ def done_already(store: Store, made: Decision) -> bool:
     )
 
 
-def note_done(store: Store, settings: Settings, made: Decision, **details: Any) -> None:
+def _note_done(store: Store, settings: Settings, made: Decision, **details: Any) -> None:
     "Write down that a decision is carried out."
     with store.begin() as connection:
         append(
@@ -175,15 +174,15 @@ def note_done(store: Store, settings: Settings, made: Decision, **details: Any) 
 def _retrain(store: Store, settings: Settings, made: Decision, *, wait: bool) -> Outcome:
     "Start the training that was decided."
     model = store.settings.model(made.model)
-    window = proposed_window(store, model, made.batch)
-    arguments = training_arguments(model, window[-1] if window else made.batch)
-    note_done(store, settings, made, flow='train', arguments=arguments)
+    window = _proposed_window(store, model, made.batch)
+    arguments = _training_arguments(model, window[-1] if window else made.batch)
+    _note_done(store, settings, made, flow='train', arguments=arguments)
     log = (
         None
         if wait
         else settings.root / 'reviews' / f'{file_name(made.model, made.batch)}-train-{made.id}.log'
     )
-    code = start_training(settings, arguments, log=log)
+    code = _start_training(settings, arguments, log=log)
     told = f'on {window[0]} to {window[-1]}' if window else 'on what there is'
     if log:
         return Outcome(
@@ -206,11 +205,11 @@ def _roll_back(store: Store, settings: Settings, made: Decision) -> Outcome:
         version = found[0] if found else 0
     else:
         version = rollback(store, made.model, 'champion', why=why, settings=settings).version
-    note_done(store, settings, made, version=version)
+    _note_done(store, settings, made, version=version)
     return Outcome(made, f'{made.model}@{version} is champion again.')
 
 # %% ../../nbs/lib/review/010_actions.ipynb #390ace4a
-def carry_out(
+def _carry_out(
     store: Store,
     settings: Settings,  # who asks
     made: Decision,
@@ -219,11 +218,11 @@ def carry_out(
 ) -> Outcome:
     "Do what was decided; a second time nothing is done."
     if made.action == 'investigate':
-        path = prepare_investigation(store, made, load_report(store, made.report))
+        path = _prepare_investigation(store, made, load_report(store, made.report))
         return Outcome(made, f'A notebook is prepared: {path.relative_to(settings.root)}', path)
     if made.mending:
         return Outcome(made, f'Nothing trains on it until it is mended: {", then ".join(made.mending)}')
-    if made.action in ('retrain', 'rollback') and done_already(store, made):
+    if made.action in ('retrain', 'rollback') and _done_already(store, made):
         return Outcome(made, 'It was carried out before.')
     if made.action == 'retrain':
         return _retrain(store, settings, made, wait=wait)
@@ -248,7 +247,7 @@ def act(
     made = decide(
         store, settings, report_id, action, why=why, about=about, since=since, until=until, after=after
     )
-    return carry_out(store, settings, made, wait=wait)
+    return _carry_out(store, settings, made, wait=wait)
 
 # %% ../../nbs/lib/review/010_actions.ipynb #7dcda84b
 def step_notebook(

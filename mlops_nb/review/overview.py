@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['told_metric', 'reports_of', 'batch_rows', 'card_name', 'page_name', 'overview_html', 'write_reports']
+__all__ = ['write_reports']
 
 # %% ../../nbs/lib/review/020_overview.ipynb #6c0f2112
-def told_metric(
+def _told_metric(
     model: ModelSettings | None,
     measured: pd.DataFrame,  # of `performance.history`
     gates: Mapping[str, str],  # of the settings
@@ -39,7 +39,7 @@ def told_metric(
     return next((name for name in asked if name in measured), '')
 
 # %% ../../nbs/lib/review/020_overview.ipynb #d25fc83f
-def reports_of(
+def _reports_of(
     store: Store,
     model: str,  # 'late'
 ) -> list[Report]:  # raises NotFoundError; in the order of the batches
@@ -54,11 +54,11 @@ def reports_of(
     return [find_report(store, model, batch) for batch in batches]
 
 
-def batch_rows(store: Store, reports: Sequence[Report]) -> list[dict[str, Any]]:
+def _batch_rows(store: Store, reports: Sequence[Report]) -> list[dict[str, Any]]:
     "What is known of each batch."
     name = reports[0].model
     measured = measured_batches(store, name)
-    metric = told_metric(store.settings.models.get(name), measured, store.settings.gates)
+    metric = _told_metric(store.settings.models.get(name), measured, store.settings.gates)
     latest = measured.drop_duplicates('batch', keep='last').set_index('batch')
     rows = []
     for one in reports:
@@ -73,28 +73,28 @@ def batch_rows(store: Store, reports: Sequence[Report]) -> list[dict[str, Any]]:
     return rows
 
 # %% ../../nbs/lib/review/020_overview.ipynb #583081b6
-def card_name(version: ModelVersion) -> str:  # '' where it has no card
+def _card_name(version: ModelVersion) -> str:  # '' where it has no card
     "The file of a version's card, in the folder of the overview: a batch may have a number for a name, too."
     return f'{file_name(version.model, "card", str(version.version))}.html' if version.card else ''
 
 
-def page_name(report: Report) -> str:
+def _page_name(report: Report) -> str:
     "The file of a report's page, as `Report.show` calls it."
     return f'{file_name(report.model, report.batch)}.html'
 
 # %% ../../nbs/lib/review/020_overview.ipynb #c055aa58
-def overview_html(
+def _overview_html(
     store: Store,
     model: str,  # 'late'
 ) -> str:  # a self-contained page; raises NotFoundError
     "Batches, cases and versions of a model, with links to the reports and cards that are written beside it."
-    reports, found = reports_of(store, model), cases(store, model)
+    reports, found = _reports_of(store, model), cases(store, model)
     made = [load_version(store, f'{model}@{number}') for number in versions(store, model)['version']]
     return render(
         'overview.html', title=f'{model}: {reports[0].batch} to {reports[-1].batch}', model=model,
-        rows=batch_rows(store, reports), cases=found, pages={one.batch: page_name(one) for one in reports},
+        rows=_batch_rows(store, reports), cases=found, pages={one.batch: _page_name(one) for one in reports},
         waiting=[case for case in found if case.state == 'open'],
-        versions=[(one, card_name(one), *history(one)) for one in reversed(made)],
+        versions=[(one, _card_name(one), *history(one)) for one in reversed(made)],
     )  # fmt: skip
 
 # %% ../../nbs/lib/review/020_overview.ipynb #26f41a41
@@ -104,12 +104,12 @@ def write_reports(
     folder: Path,
 ) -> Path:  # of the overview; raises NotFoundError, OSError
     "Write a page for each batch of a model, the card of each version, and the overview that leads to them."
-    page = overview_html(store, model)
-    for report in reports_of(store, model):
+    page = _overview_html(store, model)
+    for report in _reports_of(store, model):
         report.show(folder)
     for number in versions(store, model)['version']:
         version = load_version(store, f'{model}@{number}')
-        if name := card_name(version):
+        if name := _card_name(version):
             (folder / name).write_text(card_html(version), encoding='utf-8')
     path = folder / f'{file_name(model)}.html'
     path.write_text(page, encoding='utf-8')

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from mlops_nb.store.store import Store
 
 # %% auto #0
-__all__ = ['TRUSTED', 'Reference', 'to_parquet', 'from_parquet', 'from_arrow', 'model_types', 'unknown_types', 'dump_model',
-           'load_model', 'is_plain', 'keep', 'fetch']
+__all__ = ['Reference', 'to_parquet', 'from_parquet', 'from_arrow', 'model_types', 'dump_model', 'load_model', 'keep', 'fetch']
 
 # %% ../../nbs/lib/store/090_artifacts.ipynb #d0e0eb2e
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ tree._tree.Tree utils._bunch.Bunch utils.validation.check_array
 utils._metadata_requests.MetadataRequest utils._metadata_requests.MethodMetadataRequest
 """
 _IN_LIGHTGBM = 'basic.Booster sklearn.LGBMClassifier sklearn.LGBMRegressor sklearn.LGBMRanker'
-TRUSTED = frozenset(
+_TRUSTED = frozenset(
     {'functools.partial', 'collections.OrderedDict', 'numpy.dtype', 'scipy.interpolate._bsplines.BSpline'}
     | {f'sklearn.{name}' for name in _IN_SKLEARN.split()}
     | {f'lightgbm.{name}' for name in _IN_LIGHTGBM.split()}
@@ -146,13 +145,13 @@ def model_types(
     return tuple(sorted(set(get_untrusted_types(data=data))))
 
 # %% ../../nbs/lib/store/090_artifacts.ipynb #05a64c12
-def unknown_types(
+def _unknown_types(
     data: bytes,  # a model file, undamaged
     *,
     trusted: Container[str] = (),  # import paths to trust too: 'flights.features.as_numbers'
 ) -> tuple[str, ...]:
     "The types that a model file asks for and nobody trusts."
-    return tuple(name for name in model_types(data) if name not in TRUSTED and name not in trusted)
+    return tuple(name for name in model_types(data) if name not in _TRUSTED and name not in trusted)
 
 # %% ../../nbs/lib/store/090_artifacts.ipynb #ca47caa8
 _EXPORT = (
@@ -193,7 +192,7 @@ def dump_model(
 ) -> bytes:  # raises UsageError for a model that could not be loaded again
     "A model in skops' format."
     data = _model_bytes(model)
-    if unknown := unknown_types(data, trusted=trusted):
+    if unknown := _unknown_types(data, trusted=trusted):
         raise UsageError(_refusal(f'a {type(model).__name__}', unknown))
     return data
 
@@ -226,17 +225,17 @@ def load_model(
     from skops.io import loads
 
     _check_archive(data)
-    if unknown := unknown_types(data, trusted=trusted):
+    if unknown := _unknown_types(data, trusted=trusted):
         raise RefusedError(_refusal('a model file', unknown))
     return loads(data, trusted=list(model_types(data)))  # each of which was just looked up
 
 # %% ../../nbs/lib/store/090_artifacts.ipynb #b4faa79b
-def is_plain(value: object) -> bool:
+def _is_plain(value: object) -> bool:
     "Whether a value is a number, text, a date, nothing, or lists and mappings of these."
     if isinstance(value, Mapping):
-        return type(value) is dict and all(map(is_plain, value)) and all(map(is_plain, value.values()))
+        return type(value) is dict and all(map(_is_plain, value)) and all(map(_is_plain, value.values()))
     if type(value) in (list, tuple):
-        return all(map(is_plain, value))  # type: ignore[call-overload]
+        return all(map(_is_plain, value))  # type: ignore[call-overload]
     numpy = sys.modules.get('numpy')
     scalars = (numpy.generic,) if numpy is not None else ()
     return value is None or isinstance(value, (str, int, float, bool, date, *scalars))
@@ -256,7 +255,7 @@ def _from_notebook(value: object) -> str:
 def _trusted_model(value: BaseEstimator, trusted: Container[str]) -> bytes:
     "A model's bytes; raises ValueError when it needs a pickle, UsageError when it needs this notebook."
     data, name = _model_bytes(value), type(value).__name__
-    unknown = unknown_types(data, trusted=trusted)
+    unknown = _unknown_types(data, trusted=trusted)
     if any(name.startswith('__main__.') for name in unknown):
         raise UsageError(_refusal(f'a {name}', unknown))
     if unknown:
@@ -301,7 +300,7 @@ def keep(
     "Put a value into the store in its own format; what has none comes back as it is, with a warning."
     from mlops_nb.store.store import name_file
 
-    if isinstance(value, Reference) or is_plain(value):
+    if isinstance(value, Reference) or _is_plain(value):
         return value
     if local := _from_notebook(value):
         raise UsageError(f'{name} needs {local}, which this notebook defines; {_EXPORT}')

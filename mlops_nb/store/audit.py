@@ -23,7 +23,7 @@ from .store import Store
 
 # %% auto #0
 __all__ = ['Entry', 'Head', 'read_head', 'head', 'append', 'entries_of', 'entries', 'Witness', 'Verification', 'verify', 'export',
-           'read_export', 'settings_in_force', 'note_settings']
+           'read_export', 'note_settings']
 
 # %% ../../nbs/lib/store/070_audit.ipynb #672f801f
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ def read_export(
     return Witness(Head(found.rows, found.head), place)
 
 # %% ../../nbs/lib/store/070_audit.ipynb #76a2590d
-def settings_in_force(
+def _settings_in_force(
     settings: Settings,
 ) -> dict[str, Any]:  # name: value; without secrets and places
     "What decides: roles, gates, drift, models."
@@ -244,7 +244,7 @@ def note_settings(
     settings: Settings,
 ) -> None:
     "Write down the settings in force, if they are others than before."
-    current = json.loads(canonical_json(settings_in_force(settings)))
+    current = json.loads(canonical_json(_settings_in_force(settings)))
     query = sa.select(audit.c.details).where(audit.c.subject == 'settings')
     last = connection.scalar(query.order_by(audit.c.number.desc()).limit(1))
     before = json.loads(last)['settings'] if last else {}

@@ -20,10 +20,10 @@ from ..core.hashing import sha256, sha256_file
 from .crash_points import write_point
 
 # %% auto #0
-__all__ = ['advice', 'unusable', 'disk', 'damaged', 'check_digest', 'GoneError', 'gone', 'Kept', 'Folder', 'Files']
+__all__ = ['unusable', 'disk', 'damaged', 'check_digest', 'GoneError', 'gone', 'Kept', 'Folder', 'Files']
 
 # %% ../../nbs/lib/store/020_folder.ipynb #3f15ae61
-def advice(reason: str, place: object) -> str:
+def _advice(reason: str, place: object) -> str:
     "What to do about an error of the disk or the database, by the words of its message."
     text = reason.lower()
     if any(word in text for word in ('read-only', 'readonly', 'permission', 'may not', 'unable to open')):
@@ -38,7 +38,7 @@ def advice(reason: str, place: object) -> str:
 def unusable(place: object, reason: str) -> StoreError:
     "The error for what the disk or the database refuses."
     return StoreError(
-        f'{place} cannot be used: {reason}; expected a place to read and write. {advice(reason, place)}'
+        f'{place} cannot be used: {reason}; expected a place to read and write. {_advice(reason, place)}'
     )
 
 

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from mlops_nb.pages.figures import Figure
 
 # %% auto #0
-__all__ = ['NODES', 'BACK', 'check_node', 'link', 'Edge', 'Trace', 'trace', 'notebook_text']
+__all__ = ['link', 'Edge', 'Trace', 'trace', 'notebook_text']
 
 # %% ../../nbs/lib/store/080_lineage.ipynb #f891bb93
-NODES = (
+_NODES = (
     'source',
     'reference',
     'quarantine',
@@ -51,15 +51,15 @@ NODES = (
 )
 
 
-def check_node(
+def _check_node(
     name: str,  # such as 'model:late@1'
 ) -> str:  # the same; raises UsageError
     "Refuse what is no name of a node."
     kind, _, rest = name.partition(':')
-    if not rest or kind not in NODES:
+    if not rest or kind not in _NODES:
         raise UsageError(
-            f'found {name!r}; expected KIND:NAME, such as model:late@1; the kinds are {", ".join(NODES)}.'
-            + suggest(kind, NODES)
+            f'found {name!r}; expected KIND:NAME, such as model:late@1; the kinds are {", ".join(_NODES)}.'
+            + suggest(kind, _NODES)
         )
     return name
 
@@ -71,7 +71,7 @@ def link(
     relation: str,  # 'used', 'produced', or 'executed' and the notebook's path
 ) -> None:
     "Write down a sentence; writing it again changes nothing."
-    values = {'source': check_node(source), 'target': check_node(target), 'relation': relation}
+    values = {'source': _check_node(source), 'target': _check_node(target), 'relation': relation}
     if connection.execute(sa.select(edge.c.source).filter_by(**values)).first() is None:
         connection.execute(edge.insert().values(**values, created_at=now()))
 
@@ -143,7 +143,7 @@ def _walk(connection: sa.Connection, node: str, *, up: bool, told: Sequence[Edge
     return tuple(found)
 
 # %% ../../nbs/lib/store/080_lineage.ipynb #42ff58ab
-BACK: Final = {  # how a sentence reads from its other end
+_BACK: Final = {  # how a sentence reads from its other end
     'scored with': 'scored', 'imported from': 'became', 'released from': 'became', 'builds on': 'became',
     'refers to': 'referred to by',
 }  # fmt: skip
@@ -154,7 +154,7 @@ def _words(e: Edge, here: str) -> str:
     if here == e.source:
         return e.relation
     decided = e.source.startswith('decision:')
-    return f'{e.relation} in' if decided else BACK.get(e.relation, f'{e.relation} by')
+    return f'{e.relation} in' if decided else _BACK.get(e.relation, f'{e.relation} by')
 
 
 def _short(node: str) -> str:
@@ -193,7 +193,7 @@ class Trace:
 
     def nodes(self, kind: str, *, up: bool = False) -> tuple[str, ...]:
         "What of a kind came of the node, or with `up` what it came from; the nearest first."
-        check_node(f'{kind}:*')
+        _check_node(f'{kind}:*')
         ends = (e.origin for e in self.up) if up else (e.goal for e in self.down)
         return tuple(dict.fromkeys(end for end in ends if end.startswith(f'{kind}:')))
 
@@ -243,7 +243,7 @@ def _kept(connection: sa.Connection, kind: str, name: str) -> bool:
 # %% ../../nbs/lib/store/080_lineage.ipynb #f3342216
 def _whole_name(connection: sa.Connection, node: str) -> str:
     "The name of a node that is there, its digest in full; raises UsageError or NotFoundError."
-    kind, _, name = check_node(node).partition(':')
+    kind, _, name = _check_node(node).partition(':')
     linked = sa.select(edge.c.source).where(sa.or_(edge.c.source == node, edge.c.target == node))
     if connection.execute(linked).first() or _kept(connection, kind, name):
         return node

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 Arrow: TypeAlias = tuple[str, str]  # from a node, such as 'run:TrainFlow/12', to what came of it
 
 # %% auto #0
-__all__ = ['Arrow', 'LARGEST', 'KINDS', 'without_circles', 'columns_of', 'rows_of', 'nearest', 'graph']
+__all__ = ['Arrow', 'KINDS', 'graph']
 
 # %% ../../nbs/lib/store/040_lineage_picture.ipynb #f45e8ca8
-def without_circles(arrows: Sequence[Arrow]) -> list[Arrow]:
+def _without_circles(arrows: Sequence[Arrow]) -> list[Arrow]:
     "The arrows without those that close a circle, such as one to a run from what the run made."
     after: dict[str, set[str]] = {}  # all that comes of a node
     kept = []
@@ -32,10 +32,10 @@ def without_circles(arrows: Sequence[Arrow]) -> list[Arrow]:
     return kept
 
 # %% ../../nbs/lib/store/040_lineage_picture.ipynb #f6bef896
-def columns_of(arrows: Sequence[Arrow]) -> dict[str, int]:
+def _columns_of(arrows: Sequence[Arrow]) -> dict[str, int]:
     "The column of each node: one more than that of anything that went into it, circles aside."
     place = {node: 0 for arrow in arrows for node in arrow}
-    arrows, moved = without_circles(arrows), True
+    arrows, moved = _without_circles(arrows), True
     while moved:
         moved = False
         for origin, goal in arrows:
@@ -47,7 +47,7 @@ def columns_of(arrows: Sequence[Arrow]) -> dict[str, int]:
     return place
 
 # %% ../../nbs/lib/store/040_lineage_picture.ipynb #ce8c08ca
-def rows_of(arrows: Sequence[Arrow], column: Mapping[str, int]) -> dict[str, float]:
+def _rows_of(arrows: Sequence[Arrow], column: Mapping[str, int]) -> dict[str, float]:
     "The height of each node in its column, from 0 down, near the middle of what it is joined with."
     columns: dict[int, list[str]] = {}
     for node in column:
@@ -67,17 +67,17 @@ def rows_of(arrows: Sequence[Arrow], column: Mapping[str, int]) -> dict[str, flo
     return {node: height[node] + shift[node] for node in column}
 
 # %% ../../nbs/lib/store/040_lineage_picture.ipynb #2fa3a1f8
-LARGEST: Final = 60  # nodes in a picture
+_LARGEST: Final = 60  # nodes in a picture
 
 
-def nearest(
+def _nearest(
     arrows: Sequence[Arrow],  # the nearest to the node first
     node: str,
 ) -> tuple[list[Arrow], int]:
     "The arrows between the nodes nearest to one, each once, and how many nodes are left out."
     nodes = list(dict.fromkeys([node, *(end for arrow in arrows for end in arrow)]))
-    kept = set(nodes[:LARGEST])
-    return [arrow for arrow in dict.fromkeys(arrows) if set(arrow) <= kept], len(nodes[LARGEST:])
+    kept = set(nodes[:_LARGEST])
+    return [arrow for arrow in dict.fromkeys(arrows) if set(arrow) <= kept], len(nodes[_LARGEST:])
 
 # %% ../../nbs/lib/store/040_lineage_picture.ipynb #1e38a8da
 KINDS: Final = (
@@ -121,9 +121,9 @@ def graph(
     node: str,  # that was asked for
 ) -> Figure:
     "Nodes and arrows; of more than 60 nodes, the nearest."
-    near, left = nearest(arrows, node)
-    column = columns_of(near) if near else {node: 0}
-    row = rows_of(near, column)
+    near, left = _nearest(arrows, node)
+    column = _columns_of(near) if near else {node: 0}
+    row = _rows_of(near, column)
     wide, high = max(column.values()) + 1, max(row.values()) + 1
     figure = new_figure(2.1 * wide + 0.2, 0.62 * high + 0.5)
     axes = figure.add_axes((0, 0, 1, 1))

@@ -21,7 +21,7 @@ from .crash_points import write_point
 from .folder import Kept, check_digest, damaged, disk, gone, unusable
 
 # %% auto #0
-__all__ = ['Read', 'TRIES', 'server', 'again', 'Objects', 'Bucket']
+__all__ = ['Read', 'server', 'again', 'Objects', 'Bucket']
 
 # %% ../../nbs/lib/store/030_s3.ipynb #6750a267
 @contextmanager
@@ -44,10 +44,10 @@ def server(place: str, at: str) -> Iterator[None]:
 
 # %% ../../nbs/lib/store/030_s3.ipynb #73ae3556
 Read = TypeVar('Read')
-TRIES: Final = 3
+_TRIES: Final = 3
 
 
-def again(read: Callable[[], Read], tries: int = TRIES) -> Read:
+def again(read: Callable[[], Read], tries: int = _TRIES) -> Read:
     "Read, and read again when the connection broke off in the middle; raises botocore's errors."
     from botocore.exceptions import HTTPClientError, IncompleteReadError
 

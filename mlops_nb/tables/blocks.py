@@ -20,11 +20,10 @@ from .arrow import no_rows
 from .files import read_file
 
 # %% auto #0
-__all__ = ['LARGE', 'CELLS', 'LEAST_ROWS', 'Item', 'Made', 'from_cursor', 'csv_types', 'from_parquet', 'from_arrow', 'from_file',
-           'pieces', 'block_rows', 'joined', 'as_table', 'same_kind', 'blocks', 'ahead']
+__all__ = ['LARGE', 'Item', 'Made', 'from_parquet', 'from_arrow', 'from_file', 'pieces', 'joined', 'as_table', 'blocks', 'ahead']
 
 # %% ../../nbs/lib/tables/040_blocks.ipynb #8274b733
-def from_cursor(
+def _from_cursor(
     cursor: Any,  # of any database: DB-API's, or SQLAlchemy's result
     rows: int = 10_000,  # in a batch
 ) -> Iterator[pa.Table]:
@@ -38,7 +37,7 @@ def from_cursor(
 LARGE: Final = 1 << 28  # bytes of a CSV file above which it is read in pieces
 
 
-def csv_types(
+def _csv_types(
     path: Path,
     piece: int,  # bytes read at once
 ) -> dict[str, pa.DataType]:  # raises UsageError
@@ -121,7 +120,7 @@ def from_file(
     elif first.suffix == '.csv' and first.stat().st_size > LARGE:
         from pyarrow.csv import ConvertOptions, ReadOptions, open_csv
 
-        convert = ConvertOptions(column_types=csv_types(first, 1 << 24), strings_can_be_null=True)
+        convert = ConvertOptions(column_types=_csv_types(first, 1 << 24), strings_can_be_null=True)
         yield from open_csv(first, read_options=ReadOptions(block_size=1 << 24), convert_options=convert)
     else:
         yield read_file(first)
@@ -144,7 +143,7 @@ def pieces(
     elif hasattr(data, 'arrow') and hasattr(data, 'batches'):  # a version of a dataset
         yield from (data.arrow(batches=[batch]) for batch in data.batches)
     elif hasattr(data, 'fetchmany'):
-        yield from from_cursor(data)
+        yield from _from_cursor(data)
     elif hasattr(data, 'collect'):  # polars, lazy
         yield from pieces(data.collect())
     elif isinstance(data, Iterable) and not isinstance(data, (bytes, dict)):
@@ -157,15 +156,15 @@ def pieces(
         )
 
 # %% ../../nbs/lib/tables/040_blocks.ipynb #ac2c25b3
-CELLS: Final = 1 << 21  # in a block
-LEAST_ROWS: Final = 1 << 10
+_CELLS: Final = 1 << 21  # in a block
+_LEAST_ROWS: Final = 1 << 10
 
 
-def block_rows(
+def _block_rows(
     columns: int,
 ) -> int:
     "How many rows a block has."
-    return max(LEAST_ROWS, CELLS // max(1, columns))
+    return max(_LEAST_ROWS, _CELLS // max(1, columns))
 
 
 def joined(held: list[Any]) -> Any:
@@ -182,7 +181,7 @@ def as_table(piece: Any) -> Any:
     return pa.Table.from_batches([piece]) if isinstance(piece, pa.RecordBatch) else piece
 
 
-def same_kind(one: Any, other: Any) -> bool:
+def _same_kind(one: Any, other: Any) -> bool:
     "Whether two pieces can be joined without changing a value."
     if hasattr(one, 'iloc') or hasattr(other, 'iloc'):
         return type(one) is type(other) and one.dtypes.equals(other.dtypes)
@@ -195,10 +194,10 @@ def blocks(
     "The rows in blocks of bounded size, cut at the same rows however they came."
     held: list[Any] = []
     for piece in map(as_table, pieces(data)):
-        if held and not same_kind(held[0], piece):
+        if held and not _same_kind(held[0], piece):
             yield joined(held)
             held = []
-        full = block_rows(piece.shape[1])
+        full = _block_rows(piece.shape[1])
         held.append(piece)
         while (total := sum(map(len, held))) >= full:
             whole = held[0] if len(held) == 1 else joined(held)

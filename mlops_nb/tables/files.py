@@ -18,8 +18,7 @@ import pyarrow as pa
 from ..core.errors import NotFoundError, UsageError
 
 # %% auto #0
-__all__ = ['SUFFIXES', 'PACKED', 'plain', 'in_memory', 'unpacked', 'only_member', 'decoded', 'separator', 'decimal_mark',
-           'check_header', 'from_csv', 'read_file', 'read_folder', 'read_table']
+__all__ = ['plain', 'in_memory', 'decoded', 'read_file', 'read_table']
 
 # %% ../../nbs/lib/tables/030_files.ipynb #8173383c
 def plain(
@@ -42,7 +41,7 @@ def in_memory(
     return pa.BufferReader(buffer)
 
 # %% ../../nbs/lib/tables/030_files.ipynb #20e0ea2c
-SUFFIXES: Final = (
+_SUFFIXES: Final = (
     '.parquet',
     '.pq',
     '.csv',
@@ -55,12 +54,12 @@ SUFFIXES: Final = (
     '.jsonl',
     '.ndjson',
 )
-PACKED: Final[Mapping[bytes, str]] = MappingProxyType(
+_PACKED: Final[Mapping[bytes, str]] = MappingProxyType(
     {b'\x1f\x8b': 'gzip', b'BZh': 'bz2', b'\xfd7zXZ': 'xz', b'(\xb5/\xfd': 'zstd', b'PK\x03\x04': 'zip'}
 )
 
 # %% ../../nbs/lib/tables/030_files.ipynb #6f2eab21
-def unpacked(
+def _unpacked(
     data: bytes,  # of a file
     name: str,  # for messages
 ) -> bytes:  # raises UsageError
@@ -69,10 +68,10 @@ def unpacked(
     import gzip
     import lzma
 
-    kind = next((kind for magic, kind in PACKED.items() if data.startswith(magic)), '')
+    kind = next((kind for magic, kind in _PACKED.items() if data.startswith(magic)), '')
     try:
         if kind == 'zip':
-            return only_member(data, name)
+            return _only_member(data, name)
         if kind == 'zstd':
             return pa.CompressedInputStream(in_memory(data), 'zstd').read()  # type: ignore[no-any-return]
         open_: Mapping[str, Callable[[bytes], bytes]] = {
@@ -85,14 +84,14 @@ def unpacked(
         raise UsageError(f'{name} is compressed ({kind}) and damaged: {e}; expected a whole file') from e
 
 # %% ../../nbs/lib/tables/030_files.ipynb #2333319f
-def only_member(data: bytes, name: str) -> bytes:  # raises UsageError
+def _only_member(data: bytes, name: str) -> bytes:  # raises UsageError
     "The one table in a zip archive."
     import io
     import zipfile
 
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
-        members = [member for member in archive.namelist() if member.lower().endswith(SUFFIXES)]
+        members = [member for member in archive.namelist() if member.lower().endswith(_SUFFIXES)]
         if any(member.startswith('xl/') for member in archive.namelist()):
             raise UsageError(
                 f'{name} is a workbook; expected a table. Save its sheet as CSV, or with pandas as Parquet'
@@ -113,7 +112,7 @@ def decoded(
         return data.decode('utf-16')
     if b'\0' in data[:4096]:
         raise UsageError(
-            f'{name} is no table: neither text nor Parquet nor Arrow; expected one of {", ".join(SUFFIXES)}'
+            f'{name} is no table: neither text nor Parquet nor Arrow; expected one of {", ".join(_SUFFIXES)}'
         )
     try:
         return data.decode('utf-8-sig')
@@ -121,7 +120,7 @@ def decoded(
         return data.decode('cp1252', errors='replace')
 
 # %% ../../nbs/lib/tables/030_files.ipynb #51c022af
-def separator(
+def _separator(
     lines: Iterable[str],  # the first ones
 ) -> str:
     "What stands between the fields of a line."
@@ -135,7 +134,7 @@ def separator(
     return max(',;\t|', key=rank)
 
 
-def decimal_mark(
+def _decimal_mark(
     lines: Iterable[str],  # the first ones
     mark: str,  # between the fields
 ) -> str:
@@ -149,7 +148,7 @@ def decimal_mark(
     )
 
 # %% ../../nbs/lib/tables/030_files.ipynb #1bedffc0
-def check_header(
+def _check_header(
     names: list[str],
     name: str,  # of the file, for messages
 ) -> list[str]:  # raises UsageError
@@ -165,7 +164,7 @@ def check_header(
     return stripped
 
 # %% ../../nbs/lib/tables/030_files.ipynb #8f7181f6
-def from_csv(
+def _from_csv(
     text: str,
     name: str,  # for messages
 ) -> pa.Table:  # raises UsageError
@@ -175,8 +174,8 @@ def from_csv(
     first = text[:100_000].splitlines()[:100]
     if not any(line.strip() for line in first):
         raise UsageError(f'{name} is empty; expected a first line with the names of the columns, and rows')
-    mark = separator(first)
-    decimal, source = decimal_mark(first, mark), in_memory(text.encode())
+    mark = _separator(first)
+    decimal, source = _decimal_mark(first, mark), in_memory(text.encode())
     try:
         table = read_csv(
             source,
@@ -187,7 +186,7 @@ def from_csv(
     except pa.ArrowInvalid as e:
         told = str(e).splitlines()[0].removeprefix('CSV parse error: ')
         raise UsageError(f'{name} is no table: {told[:200]}; expected as many fields in each line') from e
-    return table.rename_columns(check_header(table.column_names, name))
+    return table.rename_columns(_check_header(table.column_names, name))
 
 # %% ../../nbs/lib/tables/030_files.ipynb #35460bbf
 def read_file(
@@ -201,7 +200,7 @@ def read_file(
         raise UsageError(f'{path} cannot be read: {e.strerror}; expected a file that you may read') from e
     if not data:
         raise UsageError(f'{name} is empty; expected a table')
-    data = unpacked(data, name)
+    data = _unpacked(data, name)
     try:
         if data.startswith(b'PAR1'):
             import pyarrow.parquet as pq
@@ -217,17 +216,17 @@ def read_file(
             return read_json(in_memory(data), ReadOptions(block_size=min(len(data) + 1, 2**31 - 1)))
     except (pa.ArrowException, OSError) as e:
         raise UsageError(f'{name} is damaged: {str(e).splitlines()[0][:200]}; expected a whole file') from e
-    return from_csv(decoded(data, name), name)
+    return _from_csv(decoded(data, name), name)
 
 # %% ../../nbs/lib/tables/030_files.ipynb #e7e2dddb
-def read_folder(
+def _read_folder(
     folder: Path,
 ) -> pa.Table:  # raises UsageError
     "The tables in a folder, one below the other."
     names = [path for path in sorted(folder.rglob('*')) if path.is_file() and path.name[0] not in '._']
-    files = [path for path in names if any(suffix in SUFFIXES for suffix in path.suffixes)]
+    files = [path for path in names if any(suffix in _SUFFIXES for suffix in path.suffixes)]
     if not files:
-        raise UsageError(f'{folder} holds no table; expected files ending in {", ".join(SUFFIXES)}')
+        raise UsageError(f'{folder} holds no table; expected files ending in {", ".join(_SUFFIXES)}')
     tables = [read_file(path) for path in files]
     for path, table in zip(files, tables, strict=True):
         if set(table.column_names) != set(tables[0].column_names):
@@ -252,13 +251,13 @@ def read_table(
     path = Path(path)
     if not path.exists():
         near = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
-        tables = [name for name in near if Path(name).suffix in SUFFIXES][:5]
+        tables = [name for name in near if Path(name).suffix in _SUFFIXES][:5]
         raise NotFoundError(
             f'found no file {path}; '
             + (f'{path.parent} has {", ".join(tables)}' if tables else 'expected the path of a table')
         )
-    table = read_folder(path) if path.is_dir() else read_file(path)
-    check_header(table.column_names, path.name)
+    table = _read_folder(path) if path.is_dir() else read_file(path)
+    _check_header(table.column_names, path.name)
     if not table.num_rows:
         raise UsageError(f'{path.name} has columns but no rows; expected at least one row')
     return table

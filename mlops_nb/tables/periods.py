@@ -16,11 +16,10 @@ import pyarrow.compute as pc
 from ..core.errors import UsageError, choices
 
 # %% auto #0
-__all__ = ['DATES', 'CLOCKS', 'UNITS', 'PERIODS', 'ENOUGH', 'FULL', 'plain_time', 'readings', 'from_texts', 'from_numbers',
-           'event_times', 'period_names', 'period_starts', 'choose_period', 'Cut', 'cut']
+__all__ = ['ENOUGH', 'FULL', 'event_times', 'choose_period', 'Cut', 'cut']
 
 # %% ../../nbs/lib/tables/050_periods.ipynb #fe0daa00
-DATES: Final = (
+_DATES: Final = (
     '%Y-%m-%d',
     '%Y/%m/%d',
     '%Y.%m.%d',
@@ -33,39 +32,39 @@ DATES: Final = (
     '%d %b %Y',
     '%b %d, %Y',
 )
-CLOCKS: Final = ('', ' %H:%M:%S', ' %H:%M')
+_CLOCKS: Final = ('', ' %H:%M:%S', ' %H:%M')
 
 
-def plain_time(texts: pa.Array) -> pa.Array:
+def _plain_time(texts: pa.Array) -> pa.Array:
     "Texts with a space between date and time, and without fractions of seconds and the letter Z."
     texts = pc.replace_substring_regex(pc.utf8_trim_whitespace(texts), r'^(\d{4}-\d\d-\d\d)T', r'\1 ')
     return pc.replace_substring_regex(texts, r'(:\d\d)\.\d+', r'\1')
 
 
-def readings(
+def _readings(
     texts: pa.Array,  # distinct, none missing
 ) -> Iterator[tuple[str, pa.Array]]:
     "Every form that all texts have, and the times that they are then."
     zoned = pc.all(pc.match_substring_regex(texts, r'[0-9](Z|[+-]\d\d:?\d\d)$')).as_py()
-    texts = plain_time(texts)
+    texts = _plain_time(texts)
     if zoned:  # Arrow reads offsets when it casts
         yield 'ISO 8601', pc.cast(texts, pa.timestamp('us', 'UTC'))
         return
-    for date in DATES:
-        for clock in CLOCKS:
+    for date in _DATES:
+        for clock in _CLOCKS:
             found = pc.strptime(texts, format=date + clock, unit='us', error_is_null=True)
             if not found.null_count:
                 yield date + clock, found
 
 # %% ../../nbs/lib/tables/050_periods.ipynb #fbf493b4
-def from_texts(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:  # raises UsageError
+def _from_texts(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:  # raises UsageError
     "Texts as times, read in the one way that they all can be."
     unique = pc.unique(values.drop_null())
     if isinstance(unique, pa.ChunkedArray):
         unique = unique.combine_chunks()
     first = unique.slice(0, 3).to_pylist()
     try:
-        found = list(readings(unique))
+        found = list(_readings(unique))
     except pa.ArrowInvalid:
         found = []
     if not found:
@@ -88,17 +87,17 @@ def from_texts(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:  # raises
     return pc.take(times, places)
 
 # %% ../../nbs/lib/tables/050_periods.ipynb #f1b68722
-UNITS: Final = {'s': 1, 'ms': 10**3, 'us': 10**6, 'ns': 10**9}
+_UNITS: Final = {'s': 1, 'ms': 10**3, 'us': 10**6, 'ns': 10**9}
 
 
-def from_numbers(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:  # raises UsageError
+def _from_numbers(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:  # raises UsageError
     "Whole numbers as times."
     ends = pc.min_max(values).as_py()
     low, high = ends['min'], ends['max']
     whole = values.cast(pa.int64())
     if 1900 <= low <= high <= 2100:
         return pc.strptime(whole.cast(pa.string()), format='%Y', unit='us')
-    for unit, size in UNITS.items():
+    for unit, size in _UNITS.items():
         if 315_532_800 * size <= low and high <= 4_102_444_800 * size:
             return whole.cast(pa.timestamp(unit)).cast(pa.timestamp('us'), safe=False)
     raise UsageError(
@@ -120,9 +119,9 @@ def event_times(
         raise UsageError(f'column {name!r} has no values; expected the time of each row')
     kind = values.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        values = from_texts(values.cast(pa.string()), name)
+        values = _from_texts(values.cast(pa.string()), name)
     elif pa.types.is_integer(kind):
-        values = from_numbers(values, name)
+        values = _from_numbers(values, name)
     elif not (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
         raise UsageError(
             f'column {name!r} is of type {kind}; expected times: dates, timestamps, or texts of them'
@@ -132,7 +131,7 @@ def event_times(
     return values.cast(pa.timestamp('us', 'UTC'), safe=False)
 
 # %% ../../nbs/lib/tables/050_periods.ipynb #ab8c54b3
-PERIODS: Final = {
+_PERIODS: Final = {
     'hour': '%Y-%m-%d %Hh',
     'day': '%Y-%m-%d',
     'week': '%G-W%V',
@@ -142,23 +141,23 @@ PERIODS: Final = {
 }
 
 
-def period_names(
+def _period_names(
     starts: pa.Array,  # of periods
     every: str,  # one of PERIODS
 ) -> list[str]:
     "What periods are called."
     if every == 'quarter':
         return [f'{start.year}-Q{(start.month + 2) // 3}' for start in starts.to_pylist()]
-    return [start.strftime(PERIODS[every]) for start in starts.to_pylist()]
+    return [start.strftime(_PERIODS[every]) for start in starts.to_pylist()]
 
 
-def period_starts(
+def _period_starts(
     times: pa.ChunkedArray,
     every: str,  # one of PERIODS
 ) -> pa.ChunkedArray:  # raises UsageError
     "When the period of each row began."
-    if every not in PERIODS:
-        raise UsageError(f'found --every {every}; {choices(every, PERIODS)}')
+    if every not in _PERIODS:
+        raise UsageError(f'found --every {every}; {choices(every, _PERIODS)}')
     return pc.floor_temporal(times, unit=every)
 
 # %% ../../nbs/lib/tables/050_periods.ipynb #5be1b737
@@ -171,7 +170,7 @@ def choose_period(
     "The period that suits a history."
     full = {}
     for every in 'month', 'week', 'day', 'hour':
-        counts = pc.value_counts(period_starts(times.drop_null(), every)).field('counts')
+        counts = pc.value_counts(_period_starts(times.drop_null(), every)).field('counts')
         full[every] = sum(count >= FULL for count in counts.to_pylist())
         if full[every] >= ENOUGH:
             return every
@@ -194,7 +193,7 @@ def cut(
     every: str,  # one of PERIODS
 ) -> Cut:
     "The rows of each period, each period's in the order they came."
-    starts = period_starts(times, every)
+    starts = _period_starts(times, every)
     known = pa.table({'at': starts, 'row': pa.array(range(len(starts)), pa.int64())}).filter(
         starts.is_valid()
     )
@@ -203,7 +202,7 @@ def cut(
     counts = pc.value_counts(order['at'])  # in order, as they come
     batches, at = {}, 0
     for name, count in zip(
-        period_names(counts.field('values'), every), counts.field('counts').to_pylist(), strict=True
+        _period_names(counts.field('values'), every), counts.field('counts').to_pylist(), strict=True
     ):
         batches[name] = rows.slice(at, count)
         at += count
