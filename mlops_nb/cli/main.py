@@ -99,6 +99,7 @@ def doctor(collect: bool = False) -> None:
     """
     from mlops_nb.models.aliases import faults as registry_faults
     from mlops_nb.notebooks.exports import stale_exports
+    from mlops_nb.projects.lint import moved_imports
     from mlops_nb.store.audit import verify
     from mlops_nb.store.check import check as check_store, collect as collect_files
 
@@ -117,6 +118,8 @@ def doctor(collect: bool = False) -> None:
         print(f'removed {len(collect_files(store))} files that nothing names')
     elif unnamed:
         print(f'{unnamed} files that nothing names: mlops-nb doctor --collect removes them')
+    for line in moved_imports(store.settings):
+        print(f'note: {line}')
     print('\n'.join(faults) if faults else 'clean')
     raise typer.Exit(1 if faults else 0)
 

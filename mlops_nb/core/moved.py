@@ -5,19 +5,20 @@
 # %% ../../nbs/lib/core/006_moved.ipynb #8bd56c57
 from __future__ import annotations
 
-import re
+import ast
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any
 
 # %% auto #0
-__all__ = ['moved', 'find_moved', 'Moved', 'Finder']
+__all__ = ['moved', 'find_moved', 'Moved', 'Finder', 'old_imports']
 
 # %% ../../nbs/lib/core/006_moved.ipynb #7097c8fb
 @cache
@@ -93,12 +94,43 @@ class Finder:
         "Nothing runs: names are looked up when they are asked for."
 
 # %% ../../nbs/lib/core/006_moved.ipynb #77d88636
-def _old_imports(
-    text: str,  # Python
-) -> Iterator[tuple[int, str, str]]:  # line, the old module, where its names are now
-    "The imports of a text that name a module of the flat layout."
+def _has(package: str, name: str) -> bool:
+    "Whether a name of a package is what is meant by it today."
     packages = {new.partition('.')[0] for places in moved().values() for new in places}
-    for number, line in enumerate(text.splitlines(), 1):
-        found = re.match(r'\s*(?:from|import)\s+mlops_nb\.(\w+)(?!\w|\.)', line)
-        if found and found[1] in moved() and found[1] not in packages:
-            yield number, f'mlops_nb.{found[1]}', ', '.join(f'mlops_nb.{new}' for new in moved()[found[1]])
+    if package not in packages:
+        return False
+    shown = dir(import_module(f'mlops_nb.{package}'))
+    return name in shown or find_spec(f'mlops_nb.{package}.{name}') is not None
+
+
+def _place(old: str, name: str) -> str:
+    "The module to import a name of an old module from."
+    if (old, name) == ('step', 'step'):
+        return 'mlops_nb'
+    for new in moved()[old]:
+        package = f'mlops_nb.{new.partition(".")[0]}'
+        if name in dir(import_module(package)):
+            return package
+        if hasattr(import_module(f'mlops_nb.{new}'), name):
+            return f'mlops_nb.{new}'
+    return f'mlops_nb.{moved()[old][0]}'
+
+
+def old_imports(
+    tree: ast.AST,  # of a module, or of a cell
+) -> Iterator[tuple[int, str, str]]:  # line, the module that has moved, the import to write instead
+    "The imports that name a module of the flat layout."
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ImportFrom) or (node.module or '').partition('.')[0] != 'mlops_nb':
+            continue
+        old, names = (node.module or '').partition('.')[2], [alias.name for alias in node.names]
+        places: dict[str, list[str]] = {}
+        for name in names:
+            if old in moved() and not _has(old, name):
+                places.setdefault(_place(old, name), []).append(name)
+        if places:
+            lines = [f'from {place} import {", ".join(some)}' for place, some in places.items()]
+            yield node.lineno, f'mlops_nb.{old}', '; '.join(lines)
+        for name in names if not old else ():
+            if name in moved() and name not in dir(import_module('mlops_nb')):
+                yield node.lineno, f'mlops_nb.{name}', f'import mlops_nb.{moved()[name][0]}'

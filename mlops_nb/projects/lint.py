@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..core.errors import NotFoundError, SettingsError, UsageError, suggest
+from ..core.moved import old_imports
 from ..core.settings import Settings, find_root, load_settings
 from ..flows.launch import flow_files
 from mlops_nb.notebooks.document import (
@@ -31,7 +32,7 @@ from ..notebooks.values import Expression, last_name
 
 # %% auto #0
 __all__ = ['ELSEWHERE', 'OPENS', 'Finding', 'Code', 'Awaited', 'undefined', 'stored', 'places', 'relative', 'FlowStep', 'before',
-           'saves', 'notebook_files', 'check']
+           'saves', 'notebook_files', 'check', 'moved_imports']
 
 # %% ../../nbs/lib/projects/030_lint.ipynb #aa1526f3
 @dataclass(frozen=True)
@@ -210,6 +211,14 @@ def _check_places(notebook: Notebook) -> Iterator[Finding]:
         for line, what in sorted(set(places(code))):
             yield Finding(notebook.name, code.number, line, what, 'take it as a parameter or from step.load')
 
+# %% ../../nbs/lib/projects/030_lint.ipynb #058bcd33
+def _check_imports(notebook: Notebook) -> Iterator[Finding]:
+    "Imports of modules that have moved."
+    for code in _read_code(notebook):
+        for line, old, new in old_imports(code.tree):
+            what, do = f'{old} has moved', f'write `{new}`'
+            yield Finding(notebook.name, code.number, line, what, do, warning=True)
+
 # %% ../../nbs/lib/projects/030_lint.ipynb #4e44736b
 def _check_outputs(notebook: Notebook) -> Iterator[Finding]:
     "Cells that ran out of order, or failed, when the notebook was last saved."
@@ -323,7 +332,7 @@ def _check_notebook(notebook: Notebook) -> list[Finding]:
     "What is wrong with one notebook by itself."
     if notebook.language != 'python':
         return []
-    found = [*_check_order(notebook), *_check_outputs(notebook)]
+    found = [*_check_order(notebook), *_check_imports(notebook), *_check_outputs(notebook)]
     if not _is_library(notebook):
         found += [*_check_contract(notebook), *_check_places(notebook)]
     return sorted(found, key=lambda one: (one.cell, one.line))
@@ -370,4 +379,20 @@ def check(
         notebooks = _flow_notebooks(settings, _read_flow(flow)[0].values()) if settings else {}
         loads = _check_loads(flow, notebooks)
         found += [one for one in loads if one.notebook in checked and one not in found]
+    return found
+
+# %% ../../nbs/lib/projects/030_lint.ipynb #0ad3ee6f
+def moved_imports(
+    settings: Settings,  # of a project
+) -> list[str]:  # a line each
+    "What a project imports from modules that have moved, and what to write instead."
+    notebooks = [read_notebook(path) for path in notebook_files([settings.root])]
+    found = [str(one) for notebook in notebooks for one in _check_imports(notebook)]
+    for flow in flow_files(settings).values():
+        if flow.is_relative_to(settings.root):
+            tree = ast.parse(flow.read_text(encoding='utf-8'))
+            found += [
+                f'{shown(flow)}:{line}: {old} has moved, write `{new}`'
+                for line, old, new in old_imports(tree)
+            ]
     return found
