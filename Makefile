@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TOUR := .tour
 
-.PHONY: help tour lab test test-slow check format export bench clean
+.PHONY: help tour lab test test-quick test-slow check format export bench clean
 help: ## show these lines
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -23,6 +23,9 @@ lab: .venv/ready ## JupyterLab on the worked example
 test: .venv/ready ## every gate: sync, lint, types, floors, notebooks, tests, wheel
 	bash tools/test.sh
 
+test-quick: .venv/ready ## the tests that your change touches, nearest first, for two minutes
+	$(BIN)/python tools/quick.py
+
 test-slow: .venv/ready ## the long soaks
 	$(BIN)/python -m pytest -m slow
 
@@ -30,6 +33,7 @@ export: .venv/ready ## write mlops_nb/ and README.md from the notebooks
 	$(BIN)/nbdev-export
 	cd examples/flights && ../../$(BIN)/nbdev-export
 	$(BIN)/python tools/readme.py
+	$(BIN)/python tools/house.py
 
 format: .venv/ready ## format notebooks, flows, tests and tools
 	$(BIN)/ruff format nbs flows examples tests benchmarks tools

@@ -2,95 +2,71 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parent.parent
-COMMAND = str(Path(sys.executable).parent / 'mlops-nb')
-Run = Callable[..., 'subprocess.CompletedProcess[str]']
+from commands import COMMAND, STARTS, Commands
+from small import Run, clean_environment, small_project
 
 # tests that a script runs in the background ignore Ctrl-C, and so would the commands that they start
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def cell(source: str, *tags: str) -> dict[str, object]:
-    "A code cell."
-    return {
-        'cell_type': 'code',
-        'metadata': {'tags': list(tags)},
-        'source': source,
-        'outputs': [],
-        'execution_count': None,
-        'id': f'c{abs(hash(source)) % 10**8:08}',
-    }
+# Files whose tests share nothing that takes long: they run in whatever process has time for one more.
+SPREAD = {'test_hold', 'test_parameters', 'test_limits', 'test_notebooks', 'test_execute'}
 
 
-def write_notebook(path: Path, *cells: dict[str, object]) -> Path:
-    "A notebook of these cells."
-    path.parent.mkdir(parents=True, exist_ok=True)
-    content = {'cells': list(cells), 'metadata': {}, 'nbformat': 4, 'nbformat_minor': 5}
-    path.write_text(json.dumps(content), encoding='utf-8')
-    return path
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    "With --dist loadfile, tests of one file share a process, except where they share nothing."
+    from xdist.scheduler import LoadScopeScheduling
 
+    class BySharing(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition('::')[0]
+            return nodeid if Path(file).stem in SPREAD else file
 
-SETTINGS = """
-[user]
-name = ada
-
-[gates]
-accuracy = roc_auc >= 0.6
-
-[model late]
-dataset = flights
-label = late
-gates = accuracy
-features = nbs/features.ipynb
-train = nbs/train.ipynb
-validate = nbs/validate.ipynb
-"""
+    return BySharing(config, log) if config.getoption('dist') == 'loadfile' else None
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     "A project with three small step notebooks."
-    (tmp_path / 'settings.ini').write_text(SETTINGS)
-    say = 'from mlops_nb import step\n'
-    write_notebook(
-        tmp_path / 'nbs' / 'features.ipynb',
-        cell('month: int = 6  # the last month to learn from, 1 to 12', 'parameters'),
-        cell(say + 'step.save(rows=list(range(month)))'),
-    )
-    write_notebook(
-        tmp_path / 'nbs' / 'train.ipynb',
-        cell('depth: int = 4  # levels of a tree, at least 1', 'parameters'),
-        cell(say + 'rows = step.load("rows")\nprint("rows:", len(rows))'),
-        cell('if depth < 1: raise ValueError(f"depth is {depth}")'),
-        cell('step.save(model_size=len(rows) * depth)\nstep.log(roc_auc=0.7)'),
-    )
-    write_notebook(tmp_path / 'nbs' / 'validate.ipynb', cell(say + 'step.log(size=step.load("model_size"))'))
-    return tmp_path
+    return small_project(tmp_path)
 
 
-@pytest.fixture
-def mlops() -> Run:
+def start(arguments: list[str], *, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    "The command `mlops-nb` from nothing."
+    command, variables = [COMMAND, *arguments], clean_environment(**environment)
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True, timeout=600)
+
+
+@pytest.fixture(scope='session')
+def real_mlops() -> Run:
+    "The command `mlops-nb`, in a folder, started as people start it: for tests of the start itself."
+    return lambda *arguments, folder, **more: start([*map(str, arguments)], folder=folder, **more)
+
+
+@pytest.fixture(scope='session')
+def commands() -> Iterator[Commands]:
+    "The process that commands are forked from."
+    process = Commands()
+    yield process
+    process.close()
+
+
+@pytest.fixture(scope='session')
+def mlops(commands: Commands) -> Run:
     "The command `mlops-nb`, in a folder."
 
     def run(*arguments: object, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-        clean = {k: v for k, v in os.environ.items() if not k.startswith(('MLOPS_NB_', 'METAFLOW_'))}
-        return subprocess.run(
-            [COMMAND, *map(str, arguments)],
-            cwd=folder,
-            env={**clean, **environment},
-            capture_output=True,
-            text=True,
-            timeout=600,
-        )
+        words = [*map(str, arguments)]
+        if any(name.startswith(STARTS) for name in environment):
+            return start(words, folder=folder, **environment)
+        variables = clean_environment(**environment)
+        return commands.run(words, folder=folder, environment=variables, timeout=600)
 
     return run
