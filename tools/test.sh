@@ -13,6 +13,7 @@ gate 'format';                          ruff format --check nbs flows examples t
 gate 'types';                           mypy
 gate 'floors';                          python tools/check_floors.py; python tools/house.py --check
 gate 'cells';                           python tools/check_cells.py
+gate 'words';                           python tools/check_words.py
 gate 'what notebooks say';              mlops-nb check --strict nbs/lib examples
 bash tools/system_packages.sh
 tested() { python -m pytest -n 2 --dist loadfile -m 'not slow' -p tools.costs --costs "$@"; }
