@@ -1,8 +1,8 @@
 """Check that no new sentence uses a word to avoid: python tools/check_words.py [--update]
 
 Reads the texts that people meet: string literals of the library (docstrings are texts of --help), prose of
-notebooks, templates, settings. What is there today stands in words_today.txt, a line for each file and word with
-its number. A number may only shrink: more is refused, and a smaller one is written down by --update.
+notebooks, templates, settings. What is there today stands in words_today.txt, a line for each file and word
+with its number. A number may only shrink: more is refused, and a smaller one is written down by --update.
 """
 
 import ast
@@ -33,7 +33,7 @@ WORDS = {
     '2.9 %': (r'\d %', 'no space before %'),
 }
 PATTERNS = {
-    word: re.compile(rf'(?<![\w`])(?:{form})(?![\w`])', re.IGNORECASE) for word, (form, _) in WORDS.items()
+    word: re.compile(rf'(?<![\w`-])(?:{form})(?![\w`-])', re.IGNORECASE) for word, (form, _) in WORDS.items()
 }
 
 

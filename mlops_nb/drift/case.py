@@ -77,7 +77,7 @@ def _state_of(
         if not judged or any(one is None or one.action == 'reopen' for one in judged):
             return None, 'open'
         whole = max((one for one in judged if one), key=lambda one: one.id)
-    return whole, _STATES.get(whole.action, 'decided')
+    return whole, 'open' if whole.failed else _STATES.get(whole.action, 'decided')
 
 # %% ../../nbs/lib/drift/180_case.ipynb #0dce72b0
 def _places(connection: sa.Connection) -> tuple[dict[int, int], dict[int, int]]:
@@ -101,7 +101,7 @@ def _settled(case: Sequence[Brief], held: Sequence[Decision], before: int, place
     "Whether a case was over when another report came."
     ids = {one.id for one in case}
     over = [one for one in held if one.report in ids and one.action in _SETTLES and not one.about]
-    return any(places[one.id] < before for one in over)
+    return any(places[one.id] < before for one in over if not one.failed)
 
 # %% ../../nbs/lib/drift/180_case.ipynb #0dce72ef
 def group(

@@ -5,9 +5,10 @@
 # %% ../../nbs/lib/drift/170_decision.ipynb #275a229a
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,15 +19,15 @@ from ..core.errors import ConflictError, NotFoundError, UsageError, choices
 from ..core.settings import Settings, allowed
 from .result import Drift, drift_from_json
 from ..store.audit import append, note_settings
-from ..store.schema import bad_batch, decision, drift_report, profile
+from ..store.schema import audit, bad_batch, decision, drift_report, profile
 from ..store.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # %% auto #0
-__all__ = ['ACTIONS', 'LONGEST', 'Action', 'Decision', 'read_decisions', 'decisions', 'parts_of', 'cause_of', 'covers', 'part_of',
-           'batches_of', 'decide', 'marked', 'in_force', 'muted', 'accepted']
+__all__ = ['ACTIONS', 'LONGEST', 'Action', 'Decision', 'failures', 'read_decisions', 'decisions', 'parts_of', 'cause_of',
+           'covers', 'part_of', 'batches_of', 'decide', 'marked', 'in_force', 'muted', 'accepted']
 
 # %% ../../nbs/lib/drift/170_decision.ipynb #65f76f26
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Decision:
     why: str
     who: str
     at: datetime
+    failed: str = ''  # why it was not carried out; '': nothing failed
 
     @property
     def when(self) -> str:
@@ -89,9 +91,20 @@ class Decision:
     def __str__(self) -> str:
         of = f' {", ".join(self.about)}' if self.about else ''
         until = f' until {self.until}' if self.until else ''
-        return f'{self.action}{of}{until}, {self.who} on {self.at.astimezone():%Y-%m-%d}: {self.why}'
+        failed = f' (failed: {self.failed})' if self.failed else ''
+        return f'{self.action}{of}{until}, {self.who} on {self.at.astimezone():%Y-%m-%d}: {self.why}{failed}'
 
 # %% ../../nbs/lib/drift/170_decision.ipynb #47d52af9
+def failures(
+    connection: sa.Connection,  # of `store.read()` or `store.begin()`
+) -> dict[int, str]:  # a decision's id: why it was not carried out; '' where a later attempt began
+    "What became of the acts that were decided, as the audit log has it."
+    ends = audit.c.action.in_(('carry out', 'fail')), audit.c.subject.like('report:%')
+    query = sa.select(audit.c.details).where(*ends).order_by(audit.c.number)
+    told = map(json.loads, connection.scalars(query))
+    return {one['decision']: one.get('reason', '') for one in told}
+
+
 def _decision(row: Mapping[Any, Any]) -> Decision:
     until = date.fromisoformat(row['until']) if row['until'] else None
     return Decision(**{**row, 'about': tuple(row['about']), 'until': until})
@@ -112,7 +125,9 @@ def read_decisions(
         .where(*where)
         .order_by(made.id.desc())
     )  # fmt: skip
-    return tuple(map(_decision, connection.execute(query).mappings()))
+    found = tuple(map(_decision, connection.execute(query).mappings()))
+    failed = failures(connection) if any(ACTIONS[one.action].is_act for one in found) else {}
+    return tuple(replace(one, failed=failed.get(one.id, '')) for one in found)
 
 # %% ../../nbs/lib/drift/170_decision.ipynb #b990c768
 def decisions(
@@ -124,7 +139,20 @@ def decisions(
 
     with store.read() as connection:
         found = read_decisions(connection, *([drift_report.c.model == model] if model else []))
-    names = 'at', 'model', 'batch', 'action', 'about', 'since', 'until', 'why', 'who', 'report', 'id'
+    names = (
+        'at',
+        'model',
+        'batch',
+        'action',
+        'about',
+        'since',
+        'until',
+        'why',
+        'who',
+        'report',
+        'id',
+        'failed',
+    )
     rows = [{name: getattr(one, name) for name in names} | {'about': ', '.join(one.about)} for one in found]
     return pd.DataFrame(rows, columns=names)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from itertools import accumulate
 from pathlib import Path
@@ -138,14 +138,15 @@ def form_values(store: Store, report: Report, visit: Visit) -> dict[str, Any]:
 def report_page(store: Store, number: int, visit: Visit) -> str:  # raises NotFoundError
     "A report, with the form that decides."
     report = load_report(store, number)
-    made = next((str(one) for one in report.decisions if one.id == visit.made), '')
+    made = next((one for one in report.decisions if one.id == visit.made), None)
     here = f'{visit.base}report/{number}'
     links = {'profile': f'{here}/profile', 'run': f'{here}/run' if report.run else ''}
     about = [('model', report.model), ('dataset', report.dataset), ('batch', report.batch)]
     return drift_html(
         report.drift, title=f'{report.model} {report.batch}: drift', about=about, template='ui_report.html',
         head='ui_decide.html', tail='ui_links.html', links=links, base=visit.base, who=visit.settings.user,
-        number=number, model=report.model, batch=report.batch, error=visit.error, made=made, may=visit.may,
+        number=number, model=report.model, batch=report.batch, error=visit.error, may=visit.may,
+        made=replace(made, failed='') if made else '', failed=made.failed if made else '',
         xsrf=markup(visit.xsrf), after=report.after, decisions=report.decisions[:20], case=report.case,
         run=report.run, steps=['score', 'drift', 'performance'], work=work_of(report, visit),
         **form_values(store, report, visit),

@@ -32,7 +32,7 @@ from mlops_nb.models.version import (
     model_name,
     trusted_types,
 )
-from ..store.artifacts import dump_model, model_types, to_parquet
+from ..store.artifacts import dump_model, frame_file, model_types
 from ..store.audit import append, head, note_settings
 from ..store.lineage import link
 from ..store.schema import model_version
@@ -106,10 +106,11 @@ def observed(
     if sample is None:
         return {'signature': None, 'example': None, 'predictions': None, 'fingerprint': ''}
     few = shuffled(sample)
-    said = behaviour(model, few)
+    said, first = behaviour(model, few), table_rows(few)['rows'][0]
+    first = [str(one) if isinstance(one, float) and not math.isfinite(one) else one for one in first]
     return {
         'signature': list(map(vars, signature(few).columns)), 'predictions': said,
-        'example': dict(zip(few.columns, table_rows(few)['rows'][0], strict=True)),
+        'example': dict(zip(few.columns, first, strict=True)),
         'fingerprint': fingerprint(said),
     }  # fmt: skip
 
@@ -134,18 +135,27 @@ def _put_json(store: Store, value: Any) -> tuple[str, int]:
     return store.put(data), len(data)
 
 
+def _sample_file(sample: pd.DataFrame) -> bytes:  # raises UsageError
+    "The sample as a file that gives back exactly these rows: a fingerprint holds for no others."
+    try:
+        return frame_file(shuffled(sample))
+    except ValueError as e:
+        raise UsageError(
+            f'the sample cannot be kept as it is: {e}. Expected columns of numbers, text, categories, '
+            'dates and times. Convert that column before the model learns from it'
+        ) from e
+
+
 def _put_files(
     store: Store, data: bytes, sample: pd.DataFrame | None
 ) -> dict[str, tuple[str, int]]:  # kind: digest and size
     "Model, code and sample."
-    import pyarrow as pa
-
     files = {
         'model': (store.put(data), len(data)),
         'code': _put_json(store, project_code(store.settings.root)),
     }
     if sample is not None:
-        table = to_parquet(pa.Table.from_pandas(shuffled(sample)))
+        table = _sample_file(sample)
         files['sample'] = store.put(table), len(table)
     return files
 

@@ -19,7 +19,7 @@ from ..core.project_code import OwnTypes, find_own
 from ..core.settings import Settings
 from .results import GateResult, gate_result
 from .signature import Signature, read_signature
-from ..store.artifacts import from_arrow, from_parquet, load_model
+from ..store.artifacts import load_model, read_frame
 from ..store.audit import entries
 from ..store.schema import alias, model_version
 from ..store.store import Store, get_alias
@@ -118,7 +118,7 @@ class ModelVersion(Registered):
     def sample(self) -> pd.DataFrame | None:
         "Rows as it takes them, which are nobody's."
         kept = self.about().get('sample')
-        return from_arrow(from_parquet(self.store.get(kept))) if kept else None
+        return read_frame(self.store.get(kept)) if kept else None
 
     def inputs(self, rows: pd.DataFrame) -> pd.DataFrame:
         "Rows as it takes them, other columns left out; raises ContractError that names what does not fit."

@@ -6,33 +6,33 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from ..core.errors import NotFoundError, choices
-from ..core.settings import ModelSettings, Settings, allowed
+from ..core.errors import MlopsError, NotFoundError, choices
+from ..core.settings import ModelSettings, Settings, allowed, load_settings
 from ..data.reading import bad_batches
 from ..data.version import find
-from ..drift.decision import Decision, batches_of, decide
+from ..drift.decision import Decision, batches_of, decide, read_decisions
 from ..drift.export import as_text
 from ..drift.reports import Report, file_name, load_report
-from ..flows.launch import flow_command, follow
+from ..flows.launch import flow_class, flow_command, flow_file, followed
 from ..models.aliases import rollback
 from ..notebooks.document import code_cell, create_notebook, markdown_cell
 from ..notebooks.parameters import contract
-from ..store.audit import append, entries
-from ..store.schema import dataset_version
-from ..store.store import Store, get_alias
+from ..store.audit import append, entries, entries_of
+from ..store.schema import dataset_version, decision
+from ..store.store import Store, get_alias, open_store
 
 # %% auto #0
-__all__ = ['Outcome', 'check_act', 'act', 'step_notebook']
+__all__ = ['train_apart', 'Outcome', 'check_act', 'carry_out', 'act', 'step_notebook']
 
 # %% ../../nbs/lib/review/010_actions.ipynb #4b6ca487
 def _investigation(
@@ -109,23 +109,49 @@ def _training_arguments(model: ModelSettings, last: str) -> list[str]:  # for th
     return ['--month', str(int(number[0]))] if 'month' in declared and number else []
 
 # %% ../../nbs/lib/review/010_actions.ipynb #58bff926
+def _run_training(
+    store: Store, settings: Settings, made: Decision, arguments: Sequence[str]
+) -> int:  # its exit code; raises MlopsError where it cannot start
+    "Run the flow `train` to its end, and note a failure."
+    code, run = followed(settings, 'train', arguments=['run', *arguments], environment={})
+    if code:
+        name = f'{flow_class(flow_file(settings, "train"))}/{run}' if run else ''
+        where = f' in run {name}; look at it: mlops-nb runs show {name}' if run else ' before its first step'
+        _note_failed(
+            store, settings, made, f'the flow train ended with exit code {code}{where}', code=code, run=name
+        )
+    return code
+
+
+def train_apart(root: str, user: str, number: str, *arguments: str) -> int:
+    "What the process of `_start_training` does: run the flow, and note whatever stops it."
+    settings = replace(load_settings(Path(root)), user=user)
+    store = open_store(settings)
+    with store.read() as connection:
+        (made,) = read_decisions(connection, decision.c.id == int(number))
+    try:
+        return _run_training(store, settings, made, arguments)
+    except BaseException as e:
+        _note_failed(store, settings, made, str(e) or type(e).__name__)
+        raise
+
+
 def _start_training(
     settings: Settings,
     arguments: Sequence[str],
     *,
-    log: Path | None,  # where its output goes, while nobody waits; None: to the terminal, to its end
-) -> int:  # its exit code; 0 where nobody waits
-    "Start the flow `train`."
-    command, environment = flow_command(settings, 'train', arguments=['run', *arguments])
-    if log is None:
-        return follow(settings, command, environment=environment)
+    made: Decision,
+    log: Path,  # where its output goes
+) -> None:
+    "Start the flow `train` in a process of its own, and do not wait for it."
+    command = 'import sys; from mlops_nb.review import actions; sys.exit(actions.train_apart(*sys.argv[1:]))'
+    words = str(settings.root), settings.user, str(made.id), *arguments
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, 'ab') as out:
         subprocess.Popen(
-            command, cwd=settings.root, env={**os.environ, **environment}, stdin=subprocess.DEVNULL,
+            [sys.executable, '-c', command, *words], cwd=settings.root, stdin=subprocess.DEVNULL,
             stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
-    return 0
 
 # %% ../../nbs/lib/review/010_actions.ipynb #07e19ed9
 @dataclass(frozen=True)
@@ -149,46 +175,65 @@ def check_act(
             raise NotFoundError(f'{report.model}@champion has no earlier version; expected one to go back to')
     elif action == 'retrain':
         store.settings.model(report.model)
+        flow_command(settings, 'train', arguments=['run'])
 
 # %% ../../nbs/lib/review/010_actions.ipynb #5794c590
+def _stands(connection: sa.Connection, made: Decision) -> bool:
+    "Whether the latest note on a decision says that it is carried out."
+    notes = [
+        one.action == 'carry out'
+        for one in entries_of(connection, f'report:{made.report}')
+        if one.action in ('carry out', 'fail') and one.details['decision'] == made.id
+    ]
+    return bool(notes) and notes[-1]
+
+
 def _done_already(store: Store, made: Decision) -> bool:
-    "Whether a decision was carried out."
-    return any(
-        one.action == 'carry out' and one.details['decision'] == made.id
-        for one in entries(store, f'report:{made.report}')
-    )
+    "Whether a decision was carried out; not where that failed."
+    with store.read() as connection:
+        return _stands(connection, made)
 
 
-def _note_done(store: Store, settings: Settings, made: Decision, **details: Any) -> None:
+def _note_done(
+    store: Store, settings: Settings, made: Decision, **details: Any
+) -> bool:  # False: it was carried out before, and nothing is written
     "Write down that a decision is carried out."
     with store.begin() as connection:
-        append(
-            connection,
-            'carry out',
-            f'report:{made.report}',
-            {'decision': made.id, **details},
-            who=settings.user,
-        )
+        if _stands(connection, made):
+            return False
+        details = {'decision': made.id, **details}
+        append(connection, 'carry out', f'report:{made.report}', details, who=settings.user)
+    return True
+
+
+def _note_failed(store: Store, settings: Settings, made: Decision, reason: str, **details: Any) -> None:
+    "Write down that a decision could not be carried out, and why."
+    details = {'decision': made.id, 'reason': reason, **details}
+    with store.begin() as connection:
+        append(connection, 'fail', f'report:{made.report}', details, who=settings.user)
 
 # %% ../../nbs/lib/review/010_actions.ipynb #36887fd3
+_BEFORE = 'It was carried out before. To do it once more, decide with another reason.'
+
+
 def _retrain(store: Store, settings: Settings, made: Decision, *, wait: bool) -> Outcome:
     "Start the training that was decided."
     model = store.settings.model(made.model)
     window = _proposed_window(store, model, made.batch)
     arguments = _training_arguments(model, window[-1] if window else made.batch)
-    _note_done(store, settings, made, flow='train', arguments=arguments)
-    log = (
-        None
-        if wait
-        else settings.root / 'reviews' / f'{file_name(made.model, made.batch)}-train-{made.id}.log'
-    )
-    code = _start_training(settings, arguments, log=log)
+    flow_command(settings, 'train', arguments=['run', *arguments])  # refuses before anything is noted
+    if not _note_done(store, settings, made, flow='train', arguments=arguments):
+        return Outcome(made, _BEFORE)
     told = f'on {window[0]} to {window[-1]}' if window else 'on what there is'
-    if log:
-        return Outcome(
-            made, f'The flow train was started {told}; what it says is in {log.relative_to(settings.root)}.'
-        )
-    return Outcome(made, f'The flow train {"has trained" if code == 0 else "failed"} {told}.', code=code)
+    if not wait:
+        log = settings.root / 'reviews' / f'{file_name(made.model, made.batch)}-train-{made.id}.log'
+        _start_training(settings, arguments, made=made, log=log)
+        where = log.relative_to(settings.root)
+        return Outcome(made, f'The flow train was started {told}; what it says is in {where}.')
+    code = _run_training(store, settings, made, arguments)
+    if code:
+        return Outcome(made, f'The flow train failed {told}: the case stays open.', code=code)
+    return Outcome(made, f'The flow train has trained {told}.')
 
 
 def _roll_back(store: Store, settings: Settings, made: Decision) -> Outcome:
@@ -209,24 +254,30 @@ def _roll_back(store: Store, settings: Settings, made: Decision) -> Outcome:
     return Outcome(made, f'{made.model}@{version} is champion again.')
 
 # %% ../../nbs/lib/review/010_actions.ipynb #390ace4a
-def _carry_out(
+def carry_out(
     store: Store,
     settings: Settings,  # who asks
     made: Decision,
     *,
     wait: bool = False,  # for the training to end
-) -> Outcome:
-    "Do what was decided; a second time nothing is done."
+) -> Outcome:  # with a code other than 0 where it failed, which is noted
+    "Do what was decided; a second time nothing is done, unless it failed."
     if made.action == 'investigate':
         path = _prepare_investigation(store, made, load_report(store, made.report))
         return Outcome(made, f'A notebook is prepared: {path.relative_to(settings.root)}', path)
     if made.mending:
         return Outcome(made, f'Nothing trains on it until it is mended: {", then ".join(made.mending)}')
-    if made.action in ('retrain', 'rollback') and _done_already(store, made):
-        return Outcome(made, 'It was carried out before.')
-    if made.action == 'retrain':
-        return _retrain(store, settings, made, wait=wait)
-    return _roll_back(store, settings, made) if made.action == 'rollback' else Outcome(made, '')
+    if made.action not in ('retrain', 'rollback'):
+        return Outcome(made, '')
+    if _done_already(store, made):
+        return Outcome(made, _BEFORE)
+    try:
+        if made.action == 'retrain':
+            return _retrain(store, settings, made, wait=wait)
+        return _roll_back(store, settings, made)
+    except (MlopsError, OSError) as e:
+        _note_failed(store, settings, made, str(e))
+        return Outcome(made, f'Not carried out: {e}', code=1)
 
 # %% ../../nbs/lib/review/010_actions.ipynb #2e06fdc9
 def act(
@@ -247,7 +298,7 @@ def act(
     made = decide(
         store, settings, report_id, action, why=why, about=about, since=since, until=until, after=after
     )
-    return _carry_out(store, settings, made, wait=wait)
+    return carry_out(store, settings, made, wait=wait)
 
 # %% ../../nbs/lib/review/010_actions.ipynb #7dcda84b
 def step_notebook(

@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import io
+import json
 import lzma
 import sys
 import warnings
 import zipfile
 import zlib
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -29,7 +31,8 @@ if TYPE_CHECKING:
     from mlops_nb.store.store import Store
 
 # %% auto #0
-__all__ = ['Reference', 'to_parquet', 'from_parquet', 'from_arrow', 'model_types', 'dump_model', 'load_model', 'keep', 'fetch']
+__all__ = ['NOTES', 'Reference', 'to_parquet', 'from_parquet', 'frame_notes', 'from_arrow', 'frame_file', 'read_frame',
+           'model_types', 'dump_model', 'load_model', 'keep', 'fetch']
 
 # %% ../../nbs/lib/store/090_artifacts.ipynb #d0e0eb2e
 @dataclass(frozen=True)
@@ -67,45 +70,213 @@ def from_parquet(
     return pq.ParquetFile(in_memory(data)).read(columns=None if columns is None else list(columns))
 
 # %% ../../nbs/lib/store/090_artifacts.ipynb #ec2f087f
+NOTES = b'mlops_nb'  # in the schema of a frame's file; older files have none
+
+
+def frame_notes(
+    schema: pa.Schema,  # of a frame's file
+) -> dict[str, Any]:  # empty: it was written before there were notes
+    "What is noted about a frame besides what pandas notes."
+    found: dict[str, Any] = json.loads((schema.metadata or {}).get(NOTES, b'{}'))
+    return found
+
+
+def _gap_kinds() -> dict[str, Any]:
+    import numpy as np
+    import pandas as pd
+
+    return {'none': None, 'nan': float('nan'), 'na': pd.NA, 'nat': pd.NaT, 'float64': np.float64('nan')}
+
+
+def _gaps_of(column: pd.Series) -> Any:  # a kind; or kinds, and which of them each gap is; 'none': no note
+    "The gaps of a column of objects."
+    import numpy as np
+
+    known = {type(gap): name for name, gap in _gap_kinds().items()}
+    kinds = [known.get(kind, 'none') for kind in map(type, column[column.isna().to_numpy()])]
+    names = sorted(set(kinds))
+    if len(names) < 2:
+        return (names or ['none'])[0]
+    codes = np.array([names.index(kind) for kind in kinds], dtype=np.uint8).tobytes()
+    return [names, b64encode(zlib.compress(codes)).decode()]
+
+
+def _put_gaps(column: pd.Series, note: Any) -> pd.Series:  # of objects
+    "The column with its gaps as they were."
+    import numpy as np
+    import pandas as pd
+
+    kinds, values, gone = _gap_kinds(), column.to_numpy(dtype=object, copy=True), column.isna().to_numpy()
+    names, codes = (
+        ([note], bytes(int(gone.sum())))
+        if isinstance(note, str)
+        else (note[0], zlib.decompress(b64decode(note[1])))
+    )
+    known = np.empty(len(names), dtype=object)
+    known[:] = [kinds[name] for name in names]
+    values[gone] = known[np.frombuffer(codes, dtype=np.uint8)]
+    return pd.Series(values, index=column.index, name=column.name, dtype=object)
+
+# %% ../../nbs/lib/store/090_artifacts.ipynb #c6e09d0f
+def _restored(column: pd.Series, name: str, notes: Mapping[str, Any], *, is_object: bool) -> pd.Series:
+    "A column as it was."
+    import pandas as pd
+
+    if name in notes.get('categories', {}):
+        kept, ordered, called = notes['categories'][name]
+        categories = from_arrow(from_parquet(b64decode(kept)))['c'].array
+        dtype = pd.CategoricalDtype(pd.Index(categories, categories.dtype, name=called), ordered)
+        return pd.Series(pd.Categorical.from_codes(column, dtype=dtype), column.index, name=column.name)
+    if name in notes.get('types', {}):
+        return column.astype(notes['types'][name])
+    if is_object and column.dtype != object:
+        column = column.astype(object).where(column.notna(), None)
+    return _put_gaps(column, notes['gaps'][name]) if name in notes.get('gaps', {}) else column
+
+
 def from_arrow(
     table: pa.Table,  # made by `frame_table`
 ) -> pd.DataFrame:
-    "A frame as it was, with its index and its types."
-    frame: pd.DataFrame = table.to_pandas()
-    notes = (table.schema.pandas_metadata or {}).get('columns', [])
-    objects = {note['name'] for note in notes if note['numpy_type'] == 'object' and note['name'] in frame}
-    for name in objects:
-        if frame[name].dtype != object:
-            frame[name] = frame[name].astype(object).where(frame[name].notna(), None)
+    "A frame as it was, with its index, its types and its gaps."
+    import pandas as pd
+
+    frame: pd.DataFrame = table.to_pandas(integer_object_nulls=True)
+    told, notes = table.schema.pandas_metadata or {}, frame_notes(table.schema)
+    objects = {note['field_name'] for note in told.get('columns', []) if note['numpy_type'] == 'object'}
+    inside = [name for name in table.column_names if name not in told.get('index_columns', [])]
+    for place, name in enumerate(inside):
+        column = frame.iloc[:, place]
+        restored = _restored(column, name, notes, is_object=name in objects)
+        if restored is not column:
+            frame.isetitem(place, restored)  # type: ignore[arg-type]
+    for axis in ('index', 'columns'):
+        if axis in notes:
+            setattr(frame, axis, getattr(frame, axis).astype(notes[axis]))
+    if 'freq' in notes:
+        frame.index = pd.DatetimeIndex(frame.index, freq=notes['freq'])
     return frame
 
 # %% ../../nbs/lib/store/090_artifacts.ipynb #11f862f4
+def _noted(
+    frame: pd.DataFrame,
+) -> tuple[pd.DataFrame, dict[str, Any]]:  # as Parquet takes it; what is noted, each by place
+    "What Parquet does not keep of a frame."
+    import pandas as pd
+
+    plain = frame.copy(deep=False)
+    gaps, categories, types = dict[int, Any](), dict[int, Any](), dict[int, str]()
+    notes: dict[str, Any] = {'frame': 1, 'gaps': gaps, 'categories': categories, 'types': types}
+    text = pd.Index(['a']).dtype
+    for place, dtype in enumerate(frame.dtypes):
+        column = frame.iloc[:, place]
+        if isinstance(dtype, pd.CategoricalDtype):
+            known = dtype.categories
+            native = known.dtype == text and known.name is None and len(known)
+            if not native or not all(type(one) is str for one in known):
+                kept = b64encode(to_parquet(_frame_table(pd.DataFrame({'c': known})))).decode()
+                categories[place] = kept, bool(dtype.ordered), known.name
+                plain.isetitem(place, column.cat.codes.to_numpy())
+        elif str(dtype) == 'object' and (kinds := _gaps_of(column)) != 'none':
+            gaps[place] = kinds
+        elif getattr(column.array, 'unit', '') == 's':
+            types[place] = str(dtype)
+    if frame.columns.dtype == object and frame.columns.inferred_type == 'string':
+        notes['columns'] = 'object'
+    if frame.index.dtype == object and frame.index.inferred_type == 'string':
+        notes['index'] = 'object'
+    if (freq := getattr(frame.index, 'freqstr', None)) and isinstance(frame.index, pd.DatetimeIndex):
+        notes['freq'] = freq
+    return plain, notes
+
+# %% ../../nbs/lib/store/090_artifacts.ipynb #0744c5c8
 def _frame_table(
     frame: pd.DataFrame,
 ) -> pa.Table:  # raises ValueError with the reason
-    "A frame as a table that can be turned back into it."
+    "A frame as a table, with notes on what Parquet does not keep."
     import pyarrow as pa
 
     if not len(frame.columns) and len(frame):
         raise ValueError('it has no columns')
     if str(frame.columns.inferred_type).startswith('mixed'):
         raise ValueError('its columns have names of several types')
+    if frame.columns.has_duplicates:
+        raise ValueError(f'Duplicate column names found: {list(frame.columns)}')
+    plain, notes = _noted(frame)
     try:
-        table = pa.Table.from_pandas(frame)
-        back = from_arrow(table)
+        table = pa.Table.from_pandas(plain)
     except (pa.ArrowException, TypeError, ValueError) as e:
         raise ValueError(e.args[-1]) from e  # what comes before may quote a cell
+    for kind in 'gaps', 'categories', 'types':
+        notes[kind] = {table.column_names[place]: note for place, note in notes[kind].items()}
+    metadata = {**(table.schema.metadata or {}), NOTES: json.dumps(notes, sort_keys=True).encode()}
+    return table.replace_schema_metadata(metadata)
+
+# %% ../../nbs/lib/store/090_artifacts.ipynb #41752a50
+_SIMPLE = {str, bytes, int, float, bool, type(None)}  # equal ones of which are the same
+
+
+def _alike(one: Any, other: Any) -> bool:  # of two Series or Indexes
+    "Whether all is the same: type, order of categories, each value and its type, each kind of gap."
+    import pandas as pd
+
+    if one.dtype != other.dtype:
+        return False
+    if isinstance(one.dtype, pd.CategoricalDtype):
+        known, then = one.dtype.categories, other.dtype.categories
+        same = one.dtype.ordered == other.dtype.ordered and known.name == then.name and _alike(known, then)
+        return same and bool((one.array.codes == other.array.codes).all())
+    if one.dtype != object:
+        return bool(one.equals(other))
+    left, right = list(one), list(other)
+    if list(map(type, left)) != list(map(type, right)):
+        return False
+    if set(map(type, left)) - _SIMPLE and list(map(repr, left)) != list(map(repr, right)):
+        return False  # a Decimal equals one of other digits, a time one of another fold
+    return all(a is b or a == b or (a != a and b != b) for a, b in zip(left, right, strict=True))
+
+
+def _refuse_changed(frame: pd.DataFrame, back: pd.DataFrame) -> None:  # raises ValueError
+    "Refuse a frame that comes back different, with the columns that do."
+    for axis in ('index', 'columns'):
+        one, other = getattr(frame, axis), getattr(back, axis)
+        levels = range(one.nlevels)
+        same = (
+            len(one) == len(other) and one.nlevels == other.nlevels and list(one.names) == list(other.names)
+        )
+        if not same or not all(_alike(one.get_level_values(k), other.get_level_values(k)) for k in levels):
+            raise ValueError(f'its {axis} would come back different')
+    if wrong := [k for k in range(len(frame.columns)) if frame.dtypes.iloc[k] != back.dtypes.iloc[k]]:
+        raise ValueError(f'its types would come back as {", ".join(str(back.dtypes.iloc[k]) for k in wrong)}')
+    wrong = [k for k in range(len(frame.columns)) if not _alike(frame.iloc[:, k], back.iloc[:, k])]
+    if wrong:
+        names = ', '.join(str(frame.columns[k]) for k in wrong)
+        raise ValueError(f'its values would come back different in column {names}')
+
+# %% ../../nbs/lib/store/090_artifacts.ipynb #81867eae
+def frame_file(
+    frame: pd.DataFrame,
+) -> bytes:  # which `read_frame` turns back into it; raises ValueError with the reason
+    "A frame as Parquet, read back and compared cell by cell."
+    import pyarrow as pa
+
+    table = _frame_table(frame)
     nested = [field.name for field in table.schema if pa.types.is_nested(field.type)]
     if nested:
         raise ValueError(f'a cell holds more than one value in column {", ".join(nested)}')
-    types = [field.type for field in table.schema]
-    if any(pa.types.is_dictionary(kind) and pa.types.is_null(kind.value_type) for kind in types):
-        raise ValueError('it has a category without any value, which Parquet does not know')
-    if not (back.columns.equals(frame.columns) and back.index.equals(frame.index)):
-        raise ValueError('its columns or its index would come back different')
-    if list(back.dtypes) != list(frame.dtypes):
-        raise ValueError(f'its types would come back as {", ".join(map(str, back.dtypes))}')
-    return table
+    data = to_parquet(table)
+    try:
+        back = read_frame(data)
+    except (pa.ArrowException, TypeError, ValueError) as e:
+        raise ValueError(f'it could not be read back: {e.args[-1] if e.args else e}') from e
+    _refuse_changed(frame, back)
+    return data
+
+
+def read_frame(
+    data: bytes,  # of `frame_file`
+) -> pd.DataFrame:
+    "The frame in a file."
+    return from_arrow(from_parquet(data))
 
 # %% ../../nbs/lib/store/090_artifacts.ipynb #3c1f36b0
 _IN_SKLEARN = """
@@ -282,7 +453,7 @@ def _file_of(
     if arrow is not None and isinstance(value, arrow.Table):
         return 'table', f'{value.num_rows:,} × {value.num_columns:,}', to_parquet(value)
     if pandas is not None and type(value) is pandas.DataFrame:
-        return 'frame', f'{len(value):,} × {len(value.columns):,}', to_parquet(_frame_table(value))
+        return 'frame', f'{len(value):,} × {len(value.columns):,}', frame_file(value)
     if numpy is not None and type(value) is numpy.ndarray:
         return 'array', f'{" × ".join(map(str, value.shape))} {value.dtype}', _array_bytes(value)
     if base is not None and isinstance(value, base.BaseEstimator):
@@ -328,7 +499,7 @@ def _read_array(data: bytes) -> np.ndarray[Any, Any]:
 
 
 _READERS: Mapping[str, Callable[[bytes], Any]] = MappingProxyType(
-    {'frame': lambda data: from_arrow(from_parquet(data)), 'table': from_parquet, 'array': _read_array}
+    {'frame': read_frame, 'table': from_parquet, 'array': _read_array}
 )
 
 # %% ../../nbs/lib/store/090_artifacts.ipynb #662ff187

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import shlex
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from xml.etree import ElementTree
@@ -12,16 +13,22 @@ from xml.etree import ElementTree
 import pyarrow as pa
 import pyarrow.csv  # pa.csv
 import pytest
+from browser import until
 from databases import new_project
-from small import Run
-from test_alarm import MONTHS, arrive
-from test_drift_check import HISTORY, MOVED, NORMAL
+from months import MONTHS, arrive
+from orders import HISTORY, MOVED, NORMAL
+from small import Run, cell, write_notebook
 
+from mlops_nb.core import RefusedError
 from mlops_nb.data import load
-from mlops_nb.drift import compare, decisions, find_report, muted, report
+from mlops_nb.drift import cases, compare, decide, decisions, find_report, load_report, muted, report
+from mlops_nb.drift.case import refuse_open
 from mlops_nb.drift.decision import marked
+from mlops_nb.jupyter.pages import Visit, list_page, report_page
 from mlops_nb.profiles import Profile, profile_table, save_profile
-from mlops_nb.store import Store, open_store
+from mlops_nb.review import act
+from mlops_nb.review.actions import carry_out
+from mlops_nb.store import Store, entries, open_store, verify
 
 SOON = date.today() + timedelta(days=9)
 
@@ -82,6 +89,100 @@ def test_a_batch_of_bad_data_is_mended_by_the_commands_that_the_pages_name(store
     assert 'until it is mended: <code>' not in find_report(store, 'late', '2013-07').html
     assert load(store, 'flights@latest').pandas()['distance'].tolist() == [900.0]
     assert 'bad data' not in mlops('data', 'quarantine', 'list', folder=folder).stdout
+
+
+TRAINS = 'from pathlib import Path\nif Path({!r}).exists():\n    raise ValueError("no memory left")'
+
+
+def trainable(store: Store) -> Path:
+    "A project whose training fails while a file is there; the file."
+    folder = store.settings.root
+    stop = folder / 'stop'
+    settings = (folder / 'settings.ini').read_text()
+    notebooks = 'features = nothing.ipynb\ntrain = train.ipynb\nvalidate = nothing.ipynb\n'
+    (folder / 'settings.ini').write_text(
+        settings.replace('dataset = flights\n', f'dataset = flights\n{notebooks}')
+    )
+    write_notebook(folder / 'nothing.ipynb', cell('1'))
+    write_notebook(folder / 'train.ipynb', cell(TRAINS.format(str(stop))))
+    stop.touch()
+    return stop
+
+
+def test_a_retraining_that_fails_leaves_the_case_open_and_the_same_decision_starts_it_again(
+    store: Store, mlops: Run
+) -> None:
+    stop, folder = trainable(store), store.settings.root
+    command = 'review', 'retrain', 'late', '2013-08', '--why', 'the winter schedule'
+    done = mlops(*command, folder=folder)
+    assert done.returncode == 1 and 'the case stays open' in done.stdout, done.stdout + done.stderr
+    listed, page = mlops('review', folder=folder).stdout, find_report(store, 'late', '2013-08').html
+    (run,) = json.loads(mlops('runs', 'list', '--json', folder=folder).stdout)
+    failed = f'exit code 1 in run {run["run"]}; look at it: mlops-nb runs show {run["run"]}'
+    assert (
+        'late' in listed
+        and 'Nothing is open' not in listed
+        and f'Not carried out:</span> <bdi>the flow train ended with {failed}' in page
+    )
+    assert failed in mlops('review', 'show', 'late', '2013-08', folder=folder).stdout
+    strict = replace(store.settings, decision_required=True)
+    with pytest.raises(RefusedError, match='open drift report'):
+        refuse_open(store, strict, 'late')
+    stop.unlink()
+    done = mlops(*command, folder=folder)
+    assert done.returncode == 0 and 'has trained' in done.stdout, done.stdout + done.stderr
+    assert 'Nothing is open' in mlops('review', folder=folder).stdout
+    assert 'Not carried out' not in find_report(store, 'late', '2013-08').html
+    done = mlops(*command, folder=folder)
+    assert done.returncode == 0 and 'carried out before' in done.stdout
+    runs = json.loads(mlops('runs', 'list', '--json', folder=folder).stdout)
+    assert sorted(one['status'] for one in runs) == ['done', 'failed'] and len(decisions(store)) == 1
+    assert [one.action for one in entries(store, 'report:2')][-4:] == [
+        'retrain',
+        'carry out',
+        'fail',
+        'carry out',
+    ]
+    assert verify(store).whole
+
+
+def test_a_retraining_that_cannot_start_decides_nothing(store: Store, mlops: Run) -> None:
+    trainable(store).unlink()
+    folder = store.settings.root
+    (folder / 'pyproject.toml').write_text('[project]\nname = "late"\n[tool.nbdev]\nnbs_path = "."\n')
+    write_notebook(folder / 'nothing.ipynb', cell('#| default_exp features'), cell('#| export\ndays = 7'))
+    command = 'review', 'retrain', 'late', '2013-08', '--why', 'the winter schedule'
+    done = mlops(*command, folder=folder)
+    assert done.returncode == 2 and 'nbdev-export' in done.stderr, done.stdout + done.stderr
+    assert decisions(store).empty and cases(store)[0].state == 'open'
+    (folder / 'pyproject.toml').unlink()
+    done = mlops(*command, folder=folder)
+    assert done.returncode == 0 and 'has trained' in done.stdout, done.stdout + done.stderr
+
+
+def test_a_training_that_nobody_waits_for_opens_the_case_again_where_it_fails(store: Store) -> None:
+    trainable(store)
+    number = find_report(store, 'late', '2013-08').id
+    outcome = act(store, store.settings, number, 'retrain', why='the winter schedule')
+    assert outcome.code == 0 and 'was started' in outcome.text
+    until('the failure is noted', lambda: bool(load_report(store, number).decisions[0].failed), 120)
+    visit = Visit(store.settings, made=outcome.decision.id)
+    shown = report_page(store, number, visit)
+    assert (
+        'role="alert"><p><strong>Not carried out.</strong> <bdi>the flow train ended with exit code 1'
+        in shown
+    )
+    assert '1 open case<' in list_page(store, visit)
+    logs = [*(store.settings.root / 'reviews').glob('*.log')]
+    assert ['no memory left' in log.read_text() for log in logs] == [True]
+
+
+def test_a_roll_back_that_is_refused_leaves_the_case_open(store: Store) -> None:
+    number = find_report(store, 'late', '2013-08').id
+    made = decide(store, store.settings, number, 'rollback', why='worse since July')
+    outcome = carry_out(store, store.settings, made)
+    assert outcome.code == 1 and 'Not carried out: ' in outcome.text
+    assert cases(store)[0].state == 'open' and cases(store)[0].decision.failed in outcome.text
 
 
 def test_what_is_not_there_or_cannot_be_is_one_sentence(store: Store, mlops: Run) -> None:

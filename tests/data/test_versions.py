@@ -18,10 +18,10 @@ import sqlalchemy as sa
 from committing import ROWS, commit_some, small
 from databases import new_project, postgres  # noqa: F401
 from hypothesis import HealthCheck, given, settings, strategies as st
+from pages import assert_harmless
 from places import bucket_project, place, s3  # noqa: F401
 from processes import race
 from small import Run
-from test_page import assert_harmless
 
 from mlops_nb.contracts import Column, Contract
 from mlops_nb.core import (

@@ -10,20 +10,17 @@ from datetime import date, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import pytest
 from databases import new_project
+from months import MONTHS, SECRET, arrive, month
 from processes import race
 from small import Run
 
 from mlops_nb.core import SettingsError, StoreError, load_settings
-from mlops_nb.drift import Report, alarms, compare, decide, find_report, muted, report
+from mlops_nb.drift import alarms, compare, decide, find_report, report
 from mlops_nb.drift.alarm import tell
-from mlops_nb.profiles import Profile, profile_table, save_profile
+from mlops_nb.profiles import save_profile
 from mlops_nb.store import Store, open_store
-
-SECRET = 'Jane Roe'  # a value of the data
 
 
 @dataclass
@@ -62,15 +59,6 @@ def receiver() -> Iterator[Receiver]:
     server.server_close()
 
 
-def month(number: int, names: tuple[str, ...] = ('a', 'b', 'c')) -> Profile:
-    rng = np.random.default_rng(number)
-    table = pa.table({'distance': rng.normal(900, 100, 300), 'customer': rng.choice(names, 300)})
-    return profile_table(table, metadata={'batch': f'2013-{number:02}'})
-
-
-MONTHS = [month(number) for number in range(1, 7)]
-
-
 def project(root: Path, to: str, more: str = '') -> Store:
     new_project(root)
     path = root / 'settings.ini'
@@ -79,13 +67,6 @@ def project(root: Path, to: str, more: str = '') -> Store:
     for one in MONTHS:
         save_profile(store, one, dataset='flights', batch=one.metadata['batch'])
     return store
-
-
-def arrive(store: Store, number: int, names: tuple[str, ...] = ('a', 'b', SECRET)) -> Report:
-    one = month(number, names)
-    save_profile(store, one, dataset='flights', batch=one.metadata['batch'])
-    drift = compare(one, MONTHS, ignore=muted(store, 'late'))
-    return report(store, drift, batch=one, reference=MONTHS, model='late', dataset='flights')
 
 
 def test_a_new_report_is_told_in_a_file_on_stdout_and_by_a_server(

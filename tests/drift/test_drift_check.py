@@ -20,6 +20,7 @@ import pyarrow.csv
 import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
+from orders import HISTORY, MOVED, NORMAL, orders
 from sklearn.datasets import load_wine
 from small import Run
 
@@ -28,24 +29,6 @@ from mlops_nb.core import MlopsError
 from mlops_nb.tables import read_table
 
 Check = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def orders(first: int, weeks: int, *, seed: int, factor: float = 1.0) -> pd.DataFrame:
-    "A shop's orders, 200 a week, in the order of time."
-    rng, rows = np.random.default_rng(seed), 200 * weeks
-    at = np.datetime64('2024-01-01') + 7 * first + np.sort(rng.integers(0, 7 * weeks, rows))
-    return pd.DataFrame(
-        {
-            'order_id': [f'{seed}-{i:06}' for i in range(rows)],
-            'created_at': at.astype('datetime64[s]').astype(str),
-            'amount': (rng.gamma(2, 30, rows) * factor).round(2),
-            'channel': rng.choice(['app', 'web', 'desk'], rows, p=[0.15, 0.6, 0.25]),
-        }
-    )
-
-
-HISTORY, NORMAL = orders(0, 10, seed=1), orders(10, 3, seed=2)
-MOVED = orders(10, 3, seed=2, factor=1.5)
 
 
 @pytest.fixture

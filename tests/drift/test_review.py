@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from databases import new_project, postgres, settings  # noqa: F401
+from pages import Seen, assert_harmless
 from processes import race, run
-from test_page import Seen, assert_harmless
 
 from mlops_nb.core import (
     ConflictError,

@@ -7,6 +7,7 @@ import gc
 import io
 import itertools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,12 +22,15 @@ import numpy as np
 import pandas as pd
 import pytest
 from databases import new_project, postgres, settings  # noqa: F401
+from frames import assert_same, frames
 from hypothesis import given, strategies as st
 from processes import race
+from sklearn.compose import make_column_transformer
+from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
+from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder
 
 from mlops_nb.core import (
     ConflictError,
@@ -54,8 +58,9 @@ from mlops_nb.models import (
     versions,
 )
 from mlops_nb.models.aliases import Move, failed_gates, faults
+from mlops_nb.models.signature import behaviour, fingerprint, shuffled, signature
 from mlops_nb.store import Store, entries, open_store, verify
-from mlops_nb.store.artifacts import dump_model, load_model
+from mlops_nb.store.artifacts import dump_model, frame_file, load_model
 from mlops_nb.store.check import check
 
 
@@ -562,6 +567,47 @@ def test_rows_that_do_not_fit_the_signature_are_refused_by_column(store: Store) 
     ):
         with pytest.raises(ContractError, match=named):
             version.inputs(other)
+
+
+@hypothesis.settings(max_examples=60, deadline=None)
+@given(frame=frames(smallest=1))
+def test_a_sample_comes_back_exactly_or_is_refused(
+    tmp_path_factory: pytest.TempPathFactory, frame: pd.DataFrame
+) -> None:
+    store = open_store(new_project(tmp_path_factory.getbasetemp() / 'samples'))
+    model = DummyClassifier().fit([[0], [1]], [0, 1])
+    try:
+        version = register(store, 'late', model, metrics={'roc_auc': 0.8}, gates=[], sample=frame)
+    except UsageError as e:
+        with pytest.raises(ValueError, match=re.escape(str(e).partition(': ')[2].partition('. Expected')[0])):
+            frame_file(shuffled(frame))
+    else:
+        assert_same(load_version(store, str(version)).sample(), shuffled(frame))
+
+
+@pytest.mark.parametrize(
+    ('dtype', 'gap'),
+    [('object', None), ('object', float('nan')), ('str', None), ('category', None), ('category', pd.NA)],
+)  # of pd.NA among texts scikit-learn cannot learn
+def test_a_versions_fingerprint_holds_on_its_own_sample(store: Store, dtype: str, gap: object) -> None:
+    random = np.random.default_rng(0)
+    gone = random.random(400) < 0.3
+    words = pd.Series(random.choice(['web', 'phone'], 400), dtype=object)
+    words[gone] = gap
+    rows = pd.DataFrame({'channel': words.astype(dtype), 'amount': random.normal(size=400)})
+    late = np.where(gone, random.random(400) < 0.9, random.random(400) < 0.2)
+    model = HistGradientBoostingClassifier(max_iter=5, categorical_features='from_dtype')
+    if dtype != 'category':
+        numbered = OrdinalEncoder(handle_unknown='use_encoded_value', unknown_value=-1)
+        model = make_pipeline(
+            make_column_transformer((numbered, ['channel']), remainder='passthrough'), model
+        )
+    register(store, 'late', model.fit(rows, late), metrics={'roc_auc': 0.8}, gates=[], sample=rows)
+    version = load_version(store, 'late@1')
+    sample = version.sample()
+    assert_same(sample, shuffled(rows))
+    assert fingerprint(behaviour(version.estimator(), sample)) == version.about()['fingerprint']
+    assert version.takes() == signature(rows) and sample['channel'].isna().any()
 
 
 def test_a_full_disk_registers_nothing_and_leaves_the_alias_where_it_was(full_disk: Path) -> None:

@@ -34,7 +34,8 @@ PRELOAD = (
     'requests',
     'scipy.stats', 'matplotlib.pyplot', 'sklearn.ensemble', 'sklearn.linear_model', 'sklearn.pipeline',
     'sklearn.model_selection', 'skops.io', 'mlops_nb.cli.main', 'mlops_nb.data.dataset',
-    'mlops_nb.drift.two_files', 'mlops_nb.notebooks.exports', 'mlops_nb.models.aliases', 'mlops_nb.drift.reports',
+    'mlops_nb.drift.two_files', 'mlops_nb.notebooks.exports', 'mlops_nb.models.aliases',
+    'mlops_nb.drift.reports',
 )  # fmt: skip
 # Variables that are read before a command's own first line: with them, it is started from nothing.
 STARTS = 'PYTHON', 'MPL', 'OPENBLAS', 'OMP_', 'ARROW', 'JE_', 'LD_'
