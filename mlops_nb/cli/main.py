@@ -93,10 +93,11 @@ def show_run(run: str, folder: Path = Path('.')) -> None:
 # %% ../../nbs/lib/cli/120_main.ipynb #ff59bc87
 @app.command()
 def doctor(collect: bool = False) -> None:
-    """Check the store, the audit chain and the exports of this project.
+    """Check the store, the audit chain, the exports and the models of this project.
 
     Example: mlops-nb doctor
     """
+    from mlops_nb.flows.reproduce import unproven
     from mlops_nb.models.aliases import faults as registry_faults
     from mlops_nb.notebooks.exports import stale_exports
     from mlops_nb.projects.lint import moved_imports
@@ -111,6 +112,8 @@ def doctor(collect: bool = False) -> None:
         faults.append(f'the audit chain is broken: {chain.reason}. Next: mlops-nb audit verify')
     faults += registry_faults(store)
     faults += [str(stale) for stale in stale_exports(store.settings.root)]
+    old = unproven(store)
+    faults += [told for told, in_use in old if in_use]
     print(f'project {store.settings.root.name}, store {store.settings.store_url}, user {store.settings.user}')
     print(f'audit chain: {chain.rows} entries, head {chain.head[:12] or "none"}')
     unnamed = len(found) - sum(one.is_fault for one in found)
@@ -118,9 +121,9 @@ def doctor(collect: bool = False) -> None:
         print(f'removed {len(collect_files(store))} files that nothing names')
     elif unnamed:
         print(f'{unnamed} files that nothing names: mlops-nb doctor --collect removes them')
-    for line in moved_imports(store.settings):
-        print(f'note: {line}')
-    print('\n'.join(faults) if faults else 'clean')
+    notes = [*moved_imports(store.settings), *(text for text, in_use in old if not in_use)]
+    print('\n'.join(faults or ['clean']))
+    print(''.join(f'Note: {note}\n' for note in notes), end='')
     raise typer.Exit(1 if faults else 0)
 
 # %% ../../nbs/lib/cli/120_main.ipynb #5af9c6be

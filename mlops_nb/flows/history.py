@@ -19,6 +19,8 @@ prepare_environment()
 
 with made_to_stay():
     from metaflow import Run, Step as MetaflowStep, namespace
+    from metaflow.client import core as client
+    from metaflow.client.filecache import FileCache
     from metaflow.exception import MetaflowNotFound
 
 if TYPE_CHECKING:
@@ -28,7 +30,22 @@ if TYPE_CHECKING:
     from mlops_nb.store.store import Store
 
 # %% auto #0
-__all__ = ['all_runs', 'run_witnesses', 'run_parameters', 'runs', 'PastArtifacts', 'past_artifacts', 'executed_notebooks']
+__all__ = ['FilesBeside', 'all_runs', 'run_witnesses', 'run_parameters', 'runs', 'PastArtifacts', 'past_artifacts',
+           'executed_notebooks']
+
+# %% ../../nbs/lib/flows/040_history.ipynb #00643969
+class FilesBeside(FileCache):  # type: ignore[misc]
+    "What Metaflow's client reads artifacts, logs and code with, for the runs of one folder."
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder  # `.metaflow`, in which the client finds runs
+
+    def _get_flow_datastore(self, ds_type: str, ds_root: str, flow_name: str) -> Any:
+        "The files of a flow: in this folder, where it has that flow, whatever the artifact says."
+        if ds_type == 'local' and (self.folder / flow_name).is_dir():
+            ds_root = str(self.folder)
+        return super()._get_flow_datastore(ds_type, ds_root, flow_name)
 
 # %% ../../nbs/lib/flows/040_history.ipynb #08134c2f
 def _look_into(settings: Settings) -> None:
@@ -39,6 +56,7 @@ def _look_into(settings: Settings) -> None:
     there = [root for root in roots if root and Path(root, '.metaflow').is_dir()]
     if there and get_metadata().startswith('local'):
         metadata(f'local@{there[0]}')
+        client.filecache = FilesBeside(Path(there[0], '.metaflow'))
 
 
 def all_runs(

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,15 @@ from ..core.errors import MlopsError, NotFoundError, UsageError
 from ..core.project_code import write_code
 from ..core.settings import Settings, load_settings
 from .launch import flow_class, flow_command, flow_files, metaflow_environment
-from ..models.registration import lock
+from ..models.registration import FORMAT, lock
 from ..models.signature import furthest
-from ..models.version import ModelVersion, load_version
+from ..models.version import ModelVersion, load_version, version_rows
+from ..store.artifacts import Reference, frame_notes, from_parquet
 from ..store.schema import alias, dataset_part, dataset_version, edge, file, profile, reference
 from ..store.store import Store, name_file, open_store
 
 # %% auto #0
-__all__ = ['Reproduction', 'options', 'reproduce']
+__all__ = ['Reproduction', 'options', 'reproduce', 'lost_gaps', 'unproven']
 
 # %% ../../nbs/lib/flows/060_reproduce.ipynb #84aabb83
 @dataclass(frozen=True)
@@ -275,3 +276,51 @@ def reproduce(
             Path(asked[-1]).write_bytes(store.get(sample))
         said = _run([sys.executable, '-c', _PREDICT, *asked], folder, environment)
         return _compare(version, json.loads(said.splitlines()[-1]), time.perf_counter() - started)
+
+# %% ../../nbs/lib/flows/060_reproduce.ipynb #3efa084a
+def lost_gaps(
+    data: bytes,  # the file of a frame
+) -> tuple[str, ...]:  # columns; none where each gap is noted
+    "The columns whose gaps may have been others before the frame was kept."
+    table = from_parquet(data)
+    told = (table.schema.pandas_metadata or {}).get('columns', [])
+    objects = [note['field_name'] for note in told if note['numpy_type'] == 'object']
+    known = bool(frame_notes(table.schema))
+    return tuple(n for n in objects if not known and n in table.column_names and table[n].null_count)
+
+# %% ../../nbs/lib/flows/060_reproduce.ipynb #00899c5f
+def _frames_of(store: Store, run: str) -> Iterator[str]:  # digests
+    "The frames that the steps of a run have saved; none where the run is not here."
+    from mlops_nb.flows.history import past_artifacts
+
+    try:
+        tasks = list(past_artifacts(store.settings, run).tasks())
+    except NotFoundError:
+        return
+    found = {one.sha: one for task in tasks for one in task if one.size < 2000}  # as small as a reference
+    for one in found.values():
+        if isinstance(value := one.data, Reference) and value.kind == 'frame':
+            yield value.digest
+
+
+def unproven(
+    store: Store,
+) -> list[tuple[str, bool]]:  # a sentence, and whether an alias names a version that may predict wrongly
+    "The versions from before gaps were kept, and what is not known of them."
+    told, again = list[tuple[str, bool]](), 'Train again: mlops-nb flow train run'
+    for row in version_rows(store, limit=None):
+        version = load_version(store, f'{row["model"]}@{row["version"]}')
+        about, learned = version.about(), set(version.importance())
+        if about.get('format', 0) >= FORMAT:
+            continue
+        name = f'{version} ({row["aliases"]})' if row['aliases'] else str(version)
+        frames = {*_frames_of(store, version.run)} if version.run else set[str]()
+        columns = {column for digest in frames for column in lost_gaps(store.get(digest))}
+        if lost := sorted(columns & learned if learned else columns):
+            why = 'an older release kept the rows that it learned from, and changed such gaps'
+            text = f'{name} may predict wrongly where {", ".join(lost)} is missing: {why}. {again}'
+            told.append((text, bool(row['aliases'])))
+        if not about.get('sample'):
+            why = 'no signature and no fingerprint, and what it is given is not checked'
+            told.append((f'{name} has no sample, so {why}. {again}', False))
+    return told

@@ -160,7 +160,7 @@ def _put_files(
     return files
 
 # %% ../../nbs/lib/models/160_registration.ipynb #8b65b527
-FORMAT = 1  # of a record
+FORMAT = 2  # of a record; 1: from before frames and samples kept each gap as it was
 
 
 def _record(

@@ -15,9 +15,11 @@ from small import Run, cell, write_notebook
 from mlops_nb.core import UsageError, load_settings
 from mlops_nb.data import commit, refer, versions as dataset_versions
 from mlops_nb.flows.reproduce import reproduce
-from mlops_nb.models import load_version, register, versions
+from mlops_nb.models import load_version, promote, register, versions
 from mlops_nb.store import entries, open_store, verify
 from mlops_nb.store.check import check
+from mlops_nb.store.schema import model_version
+from mlops_nb.store.store import name_file
 
 SETTINGS = """
 [user]
@@ -183,3 +185,76 @@ def test_each_run_keeps_the_head_of_the_audit_chain_and_a_cut_tail_is_found_by_i
     cut = mlops('audit', 'verify', folder=trained)
     assert cut.returncode == 1
     assert 'the run TrainFlow/' in cut.stdout and 'the chain ends before that' in cut.stdout
+
+
+OLD_FRAME = """
+import pandas as pd, pyarrow as pa
+from mlops_nb.store.artifacts import Reference, to_parquet
+from mlops_nb.store.store import name_file
+rows = pd.DataFrame({'channel': pd.Series(['web', None] * 50, dtype=object), 'late': [0, 1] * 50})
+data = to_parquet(pa.Table.from_pandas(rows))  # as it was written before gaps were noted
+digest = step.store.put(data)
+with step.store.begin() as connection:
+    name_file(connection, digest, kind='artifact', bytes=len(data))
+step.save(rows=Reference('frame', digest))
+"""
+DUMMY = """
+from sklearn.dummy import DummyClassifier
+rows = step.load('rows')
+step.save(model=DummyClassifier().fit(rows[['channel']], rows.late))
+"""
+BLIND = """
+from mlops_nb.models import register
+register(step.store, 'late', step.load('model'), metrics={'accuracy': 0.5}, gates=[], run=step.run)
+"""
+
+
+def test_the_doctor_names_versions_that_learned_from_frames_that_lost_their_gaps(
+    tmp_path: Path, mlops: Run
+) -> None:
+    (tmp_path / 'settings.ini').write_text(SETTINGS)
+    for name, source in ('features', OLD_FRAME), ('train', DUMMY), ('validate', BLIND):
+        write_notebook(tmp_path / 'nbs' / f'{name}.ipynb', cell(SAY + source))
+    done = mlops('flow', 'train', 'run', folder=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = mlops('doctor', folder=tmp_path)  # registered by this release: its record says so
+    assert done.returncode == 0 and 'late@1' not in done.stdout, done.stdout
+    store = open_store(load_settings(tmp_path))
+    record = json.dumps({**load_version(store, 'late@1').about(), 'format': 1}).encode()
+    with store.begin() as connection:
+        digest = store.put(record)
+        name_file(connection, digest, kind='record', bytes=len(record))
+        connection.execute(model_version.update().values(record=digest))
+    told = mlops('doctor', folder=tmp_path).stdout
+    assert 'Note: late@1 may predict wrongly where channel is missing' in told
+    assert 'Note: late@1 has no sample' in told
+    promote(store, 'late@1', 'champion', why='it is good')
+    done = mlops('doctor', folder=tmp_path)
+    assert done.returncode == 1 and 'Note: late@1 (champion) has no sample' in done.stdout
+    assert '\nlate@1 (champion) may predict wrongly where channel is missing' in done.stdout
+
+
+LOOK = """
+import sys
+from pathlib import Path
+from mlops_nb.core import load_settings
+from mlops_nb.flows.history import past_artifacts
+print(*(past_artifacts(load_settings(Path(folder)))['trained_on'] for folder in sys.argv[1:]))
+"""
+
+
+def test_runs_are_there_in_a_project_that_was_moved_or_copied(tmp_path: Path, mlops: Run) -> None:
+    first = train(tmp_path / 'first', '0')
+    copied = shutil.copytree(first, tmp_path / 'copied')
+    moved = first.rename(tmp_path / 'moved to another place')
+    for folder in moved, copied:
+        (run,) = json.loads(mlops('runs', 'list', '--json', folder=folder).stdout)
+        assert (run['status'], run['params.trees'], run['datasets']) == ('done', 7, 'flights@2')
+        done = mlops('runs', 'show', run['run'], '--folder', 'pages', folder=folder)
+        assert done.returncode == 0 and 'train.html' in done.stdout, done.stderr
+        code = 'from mlops_nb import step; print(len(step.load("rows")), step.load("trained_on"))'
+        python = Path(COMMAND).with_name('python')
+        done = subprocess.run([python, '-c', code], cwd=folder, capture_output=True, text=True)
+        assert done.stdout == '400 flights@2\n', done.stderr
+    done = subprocess.run([python, '-c', LOOK, moved, copied], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout == 'flights@2 flights@2\n', done.stderr  # one after the other in one process

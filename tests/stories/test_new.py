@@ -16,10 +16,11 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from small import Run
 
-from mlops_nb.core import load_settings
+from mlops_nb.core import NotFoundError, load_settings
 from mlops_nb.data import find, load
 from mlops_nb.drift import accepted, find_report, reference_profiles
 from mlops_nb.models import history, load_version, profiled_classification
+from mlops_nb.models.signature import behaviour, fingerprint
 from mlops_nb.profiles import load_profile
 from mlops_nb.store import open_store, trace
 
@@ -202,6 +203,35 @@ def test_nbdev_would_write_the_package_just_so(project: Path) -> None:
     assert set(after) == {'__init__.py', 'features.py', 'train.py'}
     assert after == before
     assert notebooks == {path.name: path.read_bytes() for path in (project / 'nbs').glob('*.ipynb')}
+
+
+ONE_THREAD = """
+import sys; sys.path.insert(0, '.')
+import numpy as np, pandas as pd
+from sklearn.ensemble import HistGradientBoostingClassifier
+from threadpoolctl import threadpool_info, threadpool_limits
+from late import train
+
+class Counting(HistGradientBoostingClassifier):
+    def predict_proba(self, rows):
+        self.seen = opened()
+        return super().predict_proba(rows)
+
+def opened():
+    return {one['num_threads'] for one in threadpool_info() if one['user_api'] == 'openmp'}
+
+rows = pd.DataFrame({'a': np.arange(99.0)})
+model = Counting(max_iter=2).fit(rows, rows.a > 50)
+with threadpool_limits(2, user_api='openmp'):
+    for _ in range(3):
+        train.predict(model, rows)
+    print(model.seen, opened(), train.threads.cache_info().misses)
+"""
+
+
+def test_a_prediction_has_one_thread_and_looks_for_the_threads_once(project: Path) -> None:
+    done = subprocess.run([BIN / 'python', '-c', ONE_THREAD], cwd=project, text=True, capture_output=True)
+    assert done.stdout == '{1} {2} 1\n', done.stderr
 
 
 @pytest.mark.parametrize('label', ['late', 'amount'])
@@ -444,3 +474,61 @@ def test_a_failed_flow_says_how_to_go_on(mlops: Run, project: Path) -> None:
     assert done.returncode == 1 and 'found no file' in done.stdout + done.stderr
     look, go_on = commands(done.stdout)
     assert look.startswith('mlops-nb runs show TrainFlow/') and go_on == 'mlops-nb flow train resume'
+
+
+def with_gaps(rows: int = 1500) -> pd.DataFrame:
+    "Claims whose channel is missing for a fifth, nine in ten of which are late; of the others it is three."
+    rng = np.random.default_rng(1)
+    gone = rng.random(rows) < 0.2
+    return pd.DataFrame(
+        {
+            'created_at': pd.date_range('2024-01-01', periods=rows, freq='4h', tz='UTC'),
+            'channel': np.where(gone, None, rng.choice(['web', 'phone'], rows)),
+            'amount': rng.gamma(2, 500, rows).round(2),
+            'late': np.where(rng.random(rows) < np.where(gone, 0.9, 0.3), 'yes', 'no'),
+        }
+    )
+
+
+GAP_OR_NOT = """
+import sys; sys.path.insert(0, '.')
+from mlops_nb.data import load
+from mlops_nb.models import load_version
+from mlops_nb import step
+from late.train import predict_rows
+rows = load(step.store, 'late@latest').pandas()
+said = predict_rows(load_version(step.store, 'late@champion').estimator(), rows)
+print(said[rows['channel'].isna()].mean(), said[rows['channel'].notna()].mean())
+"""
+CHANGED = "inputs = features(rows)[labelled].reset_index(drop=True)"
+
+
+def test_a_gap_is_to_score_what_it_was_to_train_and_a_model_that_met_another_is_not_registered(
+    mlops: Run, tmp_path: Path
+) -> None:
+    with_gaps().to_parquet(tmp_path / 'claims.parquet')
+    new = 'new', 'late', '--data', 'claims.parquet', '--label', 'late', '--time', 'created_at'
+    made(mlops, tmp_path, *new)
+    project = tmp_path / 'late'
+    notebook = project / 'nbs' / 'features.ipynb'
+    written = notebook.read_text()
+    assert CHANGED in written
+    notebook.write_text(written.replace(CHANGED, f"{CHANGED}.fillna({{'channel': 'gone'}})"))
+    done = mlops('flow', 'train', 'run', folder=project)
+    told = ' '.join((done.stdout + done.stderr).split())
+    assert done.returncode == 1 and 'Nothing was registered' in told and 'otherwise than here' in told
+    store = open_store(load_settings(project))
+    with pytest.raises(NotFoundError):
+        load_version(store, 'late@latest')
+    notebook.write_text(written)
+    made(mlops, project, 'flow', 'train', 'run')
+    version = load_version(store, 'late@1')
+    assert [one.name for one in version.takes().columns][:2] == ['channel', 'amount']
+    sample = version.sample()
+    assert {type(value) for value in sample['channel']} == {str, float}  # NaN, and no None
+    assert fingerprint(behaviour(version.estimator(), sample)) == version.about()['fingerprint']
+    made(mlops, project, 'models', 'promote', 'late@1', 'champion', '--why', 'it is good')
+    made(mlops, project, 'flow', 'score', 'run')
+    done = subprocess.run([BIN / 'python', '-c', GAP_OR_NOT], cwd=project, text=True, capture_output=True)
+    missing, there = map(float, done.stdout.split())
+    assert missing > 0.75 and there < 0.45, done.stderr

@@ -6,4 +6,5 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'flights.ingest.complete': ('ingest.html#complete', 'flights/ingest.py'),
                                 'flights.ingest.source': ('ingest.html#source', 'flights/ingest.py'),
                                 'flights.ingest.weather': ('ingest.html#weather', 'flights/ingest.py')},
-            'flights.train': {'flights.train.predict': ('train.html#predict', 'flights/train.py')}}}
+            'flights.train': { 'flights.train.predict': ('train.html#predict', 'flights/train.py'),
+                               'flights.train.threads': ('train.html#threads', 'flights/train.py')}}}
