@@ -133,4 +133,5 @@ def old_imports(
             yield node.lineno, f'mlops_nb.{old}', '; '.join(lines)
         for name in names if not old else ():
             if name in moved() and name not in dir(import_module('mlops_nb')):
-                yield node.lineno, f'mlops_nb.{name}', f'import mlops_nb.{moved()[name][0]}'
+                package, _, module = moved()[name][0].partition('.')
+                yield node.lineno, f'mlops_nb.{name}', f'from mlops_nb.{package} import {module} as {name}'
