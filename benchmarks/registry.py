@@ -43,7 +43,7 @@ from mlops_nb.store import Store, open_store
 TESTS = Path(__file__).resolve().parent.parent / 'tests'
 MLFLOW = 'mlflow'
 WANTED = 'mlflow==3.17.2', f'scikit-learn=={version("scikit-learn")}', f'skops=={version("skops")}'
-SETTINGS = '[store]\ncatalogue = {}\n[user]\nname = ada\n[model late]\ndataset = flights\nlabel = late\n'
+SETTINGS = '[store]\ncatalog = {}\n[user]\nname = ada\n[model late]\ndataset = flights\nlabel = late\n'
 METRICS = {'roc_auc': 0.72, 'accuracy': 0.77, 'brier': 0.15}
 THEIRS = """
 import json, logging, os, sys, time

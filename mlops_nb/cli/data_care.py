@@ -16,7 +16,7 @@ from ..core.errors import UsageError
 from ..core.settings import load_settings
 
 # %% auto #0
-__all__ = ['quarantine_app', 'list_quarantine', 'show_quarantine', 'mend_quarantine', 'release_quarantine', 'refer_data',
+__all__ = ['quarantine_app', 'list_quarantine', 'show_quarantine', 'repair_quarantine', 'release_quarantine', 'refer_data',
            'columns_of_pair', 'show_contract', 'list_features', 'show_lineage', 'add_to']
 
 # %% ../../nbs/lib/cli/050_data_care.ipynb #88f01a07
@@ -42,7 +42,7 @@ def list_quarantine(
     show(shown, as_json=as_json, empty='Nothing is in quarantine')
     for one in marked(store, dataset) if not as_json else ():
         print(f'\n{one.dataset} {one.batch} is a version, marked in the review of {one.model}: {one}')
-        print('Mend it: ' + ', then '.join(one.mending))
+        print('Repair it: ' + ', then '.join(one.mending))
 
 # %% ../../nbs/lib/cli/050_data_care.ipynb #8763f9a3
 @quarantine_app.command('show')
@@ -64,14 +64,15 @@ def show_quarantine(
         why = why.head(limit)
     show(why, as_json=as_json, empty='')
     if not as_json:
-        print(f'\nMend it in a notebook: mlops-nb data quarantine mend {number}')
+        print(f'\nRepair it in a notebook: mlops-nb data quarantine repair {number}')
 
 # %% ../../nbs/lib/cli/050_data_care.ipynb #7f456311
-@quarantine_app.command('mend')
-def mend_quarantine(number: int) -> None:
-    """Write a notebook in which a batch is mended; one that is there is kept.
+@quarantine_app.command('mend', hidden=True, deprecated=True)
+@quarantine_app.command('repair')
+def repair_quarantine(number: int) -> None:
+    """Write a notebook for repairing a batch. Keeps an existing one.
 
-    Example: mlops-nb data quarantine mend 3
+    Example: mlops-nb data quarantine repair 3
     """
     from mlops_nb.data.mending import mending_notebook
     from mlops_nb.data.quarantine import held
@@ -86,7 +87,7 @@ def release_quarantine(
     number: int,
     why: Why,
     rows: Annotated[
-        Path | None, typer.Option(help='A table with the mended rows; default: as they came.')
+        Path | None, typer.Option(help='A table with the repaired rows. Default: as they came.')
     ] = None,
 ) -> None:
     """Commit a batch of the quarantine as a version, if it keeps the contract that the project has now.

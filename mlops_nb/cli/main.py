@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
@@ -91,6 +92,14 @@ def show_run(run: str, folder: Path = Path('.')) -> None:
         print(f'wrote {page}')
 
 # %% ../../nbs/lib/cli/120_main.ipynb #ff59bc87
+def _old_settings(root: Path) -> list[str]:
+    "The settings that are read under a name of before."
+    with warnings.catch_warnings(record=True) as noted:
+        warnings.simplefilter('always', DeprecationWarning)
+        load_settings(root)
+    return [str(one.message) for one in noted if issubclass(one.category, DeprecationWarning)]
+
+
 @app.command()
 def doctor(collect: bool = False) -> None:
     """Check the store, the audit chain, the exports and the models of this project.
@@ -121,7 +130,8 @@ def doctor(collect: bool = False) -> None:
         print(f'removed {len(collect_files(store))} files that nothing names')
     elif unnamed:
         print(f'{unnamed} files that nothing names: mlops-nb doctor --collect removes them')
-    notes = [*moved_imports(store.settings), *(text for text, in_use in old if not in_use)]
+    notes = [*_old_settings(store.settings.root), *moved_imports(store.settings)]
+    notes += [text for text, in_use in old if not in_use]
     print('\n'.join(faults or ['clean']))
     print(''.join(f'Note: {note}\n' for note in notes), end='')
     raise typer.Exit(1 if faults else 0)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['review_app', 'TEXTS', 'case_rows', 'review', 'list_cases', 'list_decisions', 'report_lines', 'show_report',
-           'review_page', 'decision_command', 'notebook', 'list_alarms']
+           'review_page', 'decision_command', 'notebook', 'list_alerts']
 
 # %% ../../nbs/lib/cli/080_review.ipynb #59d5831e
 review_app = application('Drift reports, and what people decide. Example: mlops-nb review')
@@ -233,17 +233,18 @@ def notebook(
     print(f'wrote {path.relative_to(store.settings.root)}')
 
 # %% ../../nbs/lib/cli/080_review.ipynb #21cadca2
-@review_app.command('alarms')
-def list_alarms(
+@review_app.command('alarms', hidden=True, deprecated=True)
+@review_app.command('alerts')
+def list_alerts(
     retry: Annotated[bool, typer.Option(help='Send again what has failed.')] = False, as_json: AsJson = False
 ) -> None:
-    """The alarms that were sent, and those that could not be.
+    """List the alerts that were sent, and those that failed.
 
-    Example: mlops-nb review alarms --retry
+    Example: mlops-nb review alerts --retry
     """
     import pandas as pd
 
-    from mlops_nb.drift.alarm import alarms, forget_failed, tell
+    from mlops_nb.drift.alert import alerts, forget_failed, tell
     from mlops_nb.drift.reports import load_report
 
     store = opened()
@@ -252,5 +253,5 @@ def list_alarms(
         for wrong in tell(store, number, report.drift, model=report.model, case=report.case):
             print(wrong, file=sys.stderr)
     names = ['report', 'place', 'state', 'error', 'created_at']
-    empty = 'No alarms so far. Where they go: [alarms] in settings.ini'
-    show(pd.DataFrame(alarms(store), columns=names), as_json=as_json, empty=empty)
+    empty = 'No alerts. Where they go: [alerts] in settings.ini'
+    show(pd.DataFrame(alerts(store), columns=names), as_json=as_json, empty=empty)

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 from .errors import NotFoundError, RefusedError, SettingsError, UsageError, choices, suggest
 from .hashing import canonical_json, sha256
 from .rules import MisreadError, Rule, parse_rule
 
 # %% auto #0
-__all__ = ['STEPS', 'shipped', 'find_root', 'Entry', 'ModelSettings', 'login_name', 'Alarms', 'read_alarms', 'Settings',
+__all__ = ['STEPS', 'shipped', 'find_root', 'Entry', 'ModelSettings', 'login_name', 'Alerts', 'read_alerts', 'Settings',
            'read_rule', 'load_settings', 'allowed']
 
 # %% ../../nbs/lib/core/050_settings.ipynb #7c311e1d
@@ -125,6 +128,31 @@ def _is_notebook(entry: Entry) -> bool:
     free = entry.key not in _MODEL_KEYS and re.fullmatch(r'[a-z]\w*', entry.key)
     return bool(free) and entry.value.endswith('.ipynb')
 
+# %% ../../nbs/lib/core/050_settings.ipynb #dbddf758
+_RENAMED: Final = MappingProxyType(
+    {('alarms', ''): ('alerts', ''), ('store', 'catalogue'): ('store', 'catalog')}
+)
+
+
+def _named_as_now(
+    entries: Mapping[str, Mapping[str, Entry]],  # a project's file
+) -> dict[str, dict[str, Entry]]:
+    "The entries under the names of today; a DeprecationWarning names each that was renamed."
+    found: dict[str, dict[str, Entry]] = {}
+    for section, keys in entries.items():
+        new, _ = _RENAMED.get((section, ''), (section, ''))
+        if new != section:
+            origin = next(iter(keys.values())).origin if keys else 'settings.ini'
+            warnings.warn(f'{origin}: [{section}] is called [{new}] now', DeprecationWarning, stacklevel=2)
+        for key, entry in keys.items():
+            _, name = _RENAMED.get((section, key), (section, key))
+            if name != key:
+                note = f'{entry.origin}: [{section}] {key} is called {name} now'
+                warnings.warn(note, DeprecationWarning, stacklevel=2)
+            found.setdefault(new, {})[name] = replace(entry, section=new, key=name)
+        found.setdefault(new, {})
+    return found
+
 # %% ../../nbs/lib/core/050_settings.ipynb #819d7f3b
 def _check_names(
     entries: Mapping[str, Mapping[str, Entry]],  # a project's file
@@ -168,6 +196,8 @@ def _override(
         for key in (_MODEL_KEYS if section.startswith('model ') else entries[section])
         if key not in _RULES and section not in ('roles', 'gates')
     }
+    known |= {_variable('alarms', key): ('alerts', key) for key in entries.get('alerts', ())}  # as they were
+    known |= {'MLOPS_NB_STORE_CATALOGUE': ('store', 'catalog')} if 'store' in entries else {}
     for name in sorted(environment):
         if name in known:
             section, key = known[name]
@@ -264,16 +294,16 @@ def login_name() -> str:  # never empty
 
 # %% ../../nbs/lib/core/050_settings.ipynb #a1a5e002
 @dataclass(frozen=True)
-class Alarms:
-    "Where a new drift report is told, and how."
+class Alerts:
+    "Where a new drift report is sent, and how."
 
     to: tuple[str, ...] = ()  # 'stdout', absolute paths of files, http(s):// addresses
     template: str = ''  # absolute path of a Jinja template of the message; '' for ours
-    least: str = 'drift'  # the mildest verdict that is told: 'watch' or 'drift'
+    least: str = 'drift'  # the mildest verdict that is sent: 'watch' or 'drift'
 
 
-def read_alarms(section: Mapping[str, Entry], root: Path) -> Alarms:  # raises SettingsError
-    "The section `[alarms]`, checked."
+def read_alerts(section: Mapping[str, Entry], root: Path) -> Alerts:  # raises SettingsError
+    "The section `[alerts]`, checked."
     places = []
     for place in section['to'].names():
         if place == 'stdout' or re.fullmatch(r'https?://\S+', place):
@@ -286,7 +316,7 @@ def read_alarms(section: Mapping[str, Entry], root: Path) -> Alarms:  # raises S
     if template and not (root / template).is_file():
         raise section['template'].error('a file of the project, or nothing')
     least = section['least'].choice('watch', 'drift')
-    return Alarms(tuple(places), str(root / template) if template else '', least)
+    return Alerts(tuple(places), str(root / template) if template else '', least)
 
 # %% ../../nbs/lib/core/050_settings.ipynb #b68ee653
 @dataclass(frozen=True)
@@ -295,7 +325,7 @@ class Settings:
 
     root: Path  # the project's folder, absolute
     store_url: str  # an absolute folder, or scheme://…
-    catalogue_url: str = field(repr=False)  # SQLAlchemy URL; may hold a password, so it is not shown
+    catalog_url: str = field(repr=False)  # SQLAlchemy URL; may hold a password, so it is not shown
     user: str  # who is asking, never empty
     engine: str  # 'in-process' or 'kernel'
     timeout: float  # seconds a cell may take, 0: no limit
@@ -308,7 +338,7 @@ class Settings:
     output_limit: int = 20_000_000  # bytes of output that a cell keeps, 0: any number
     profile_key: str = field(default='', repr=False)  # of the hashes of personal columns
     decision_required: bool = False  # whether an open drift report holds up a promotion
-    alarms: Alarms = Alarms()
+    alerts: Alerts = Alerts()
     store_endpoint: str = ''  # of an S3 server that is not Amazon's
     drift: Mapping[str, Mapping[str, Entry]] = field(default_factory=dict, repr=False)  # see `drift_rules`
 
@@ -333,7 +363,7 @@ class Settings:
 # %% ../../nbs/lib/core/050_settings.ipynb #9da94cc1
 def _places(entries: Mapping[str, Mapping[str, Entry]], root: Path) -> tuple[str, str]:
     "The URLs of store and catalogue."
-    url, catalogue = entries['store']['url'], entries['store']['catalogue']
+    url, catalogue = entries['store']['url'], entries['store']['catalog']
     if not url.value:
         raise url.error('a folder')
     store = url.value if '://' in url.value else os.path.normpath(root / Path(url.value).expanduser())
@@ -380,7 +410,8 @@ def load_settings(
 ) -> Settings:  # raises SettingsError
     "The settings of the project."
     root = find_root(start)
-    entries, own = _read_entries(shipped('settings.ini')), _read_entries(root / 'settings.ini')
+    entries = _read_entries(shipped('settings.ini'))
+    own = _named_as_now(_read_entries(root / 'settings.ini'))
     _check_names(own, entries, origin=str(root / 'settings.ini'))
     for section, keys in own.items():
         entries.setdefault(section, {}).update(keys)
@@ -410,7 +441,7 @@ def load_settings(
         int(notebook['output_limit'].number('bytes, 0 for any number', 0, 10**12)),
         entries['profile']['key'].value,
         entries['review']['required'].choice('no', 'yes') == 'yes',
-        read_alarms(entries['alarms'], root),
+        read_alerts(entries['alerts'], root),
         entries['store']['endpoint'].value,
         {name[5:].strip(): keys for name, keys in entries.items() if name.split()[0] == 'drift'},
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..core.faces import face
 
 if TYPE_CHECKING:
-    from mlops_nb.drift.alarm import alarms as alarms
+    from mlops_nb.drift.alert import alerts as alerts
     from mlops_nb.drift.case import cases as cases
     from mlops_nb.drift.comparison import compare as compare
     from mlops_nb.drift.decision import (
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __getattr__, __dir__ = face(
     __name__,
-    alarm='alarms',
+    alert='alerts',
     case='cases',
     comparison='compare',
     decision='accepted decide decisions muted',

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from ..core.dates import now
 from ..core.errors import NotFoundError, UsageError, choices
-from .alarm import tell
+from .alert import tell
 from .case import Case, cases
 from .decision import ACTIONS, Decision, cause_of, read_decisions
 from .page import Command, drift_html, fragment

@@ -186,7 +186,7 @@ def _environment(settings: Settings, version: ModelVersion) -> dict[str, str]:
     "What the repeated run finds in its environment."
     return {
         **metaflow_environment(settings), 'MLOPS_NB_STORE_URL': settings.store_url,
-        'MLOPS_NB_STORE_CATALOGUE': '',
+        'MLOPS_NB_STORE_CATALOG': '',
         'MLOPS_NB_USER_NAME': settings.user, 'MLOPS_NB_MODEL': version.model,
         'MLOPS_NB_NOTEBOOK': _notebook(version.store, version.run), 'PYTHONDONTWRITEBYTECODE': '1',
     }  # fmt: skip
@@ -205,7 +205,7 @@ def _prepare(version: ModelVersion, folder: Path) -> Store:
     own = load_settings(folder)
     url = str(folder / '.mlops_nb')
     settings = replace(
-        own, store_url=url, catalogue_url=f'sqlite:///{url}/catalogue.db', user=version.created_by
+        own, store_url=url, catalog_url=f'sqlite:///{url}/catalogue.db', user=version.created_by
     )
     store = open_store(settings)
     _copy_datasets(version.store, store, _used_by(version.store, version.run))

@@ -41,7 +41,7 @@ def _database(settings: Settings) -> Iterator[None]:
     except sa.exc.IntegrityError as e:
         raise ConflictError(f'another process wrote the same row first: {e.orig}. Run it again') from e
     except sa.exc.DBAPIError as e:
-        place = sa.make_url(settings.catalogue_url).render_as_string(hide_password=True)
+        place = sa.make_url(settings.catalog_url).render_as_string(hide_password=True)
         raise unusable(f'the catalogue {place}', ' '.join(str(e.orig).split())) from e
 
 # %% ../../nbs/lib/store/060_store.ipynb #338f83a9
@@ -228,7 +228,7 @@ def open_store(
     "The project's store; what is missing is created, an older catalogue upgraded."
     place = _place(settings)
     write_point('store.created')
-    store = Store(place, settings, make_engine(settings.catalogue_url))
+    store = Store(place, settings, make_engine(settings.catalog_url))
     weakref.finalize(store, store.engine.dispose)
     with store.read() as connection:
         found = found_format(connection)

@@ -63,7 +63,7 @@ def test_a_broken_month_is_held_shown_mended_in_a_notebook_and_released(store: S
     ]
     shown = mlops('data', 'quarantine', 'show', 1, folder=root).stdout
     assert 'found text that is no number; expected type int' in shown and 'Grace' not in shown
-    assert 'nbs/mend-flights-2013-07-1.ipynb' in mlops('data', 'quarantine', 'mend', 1, folder=root).stdout
+    assert 'nbs/mend-flights-2013-07-1.ipynb' in mlops('data', 'quarantine', 'repair', 1, folder=root).stdout
 
     path = root / 'nbs' / 'mend-flights-2013-07-1.ipynb'
     looked = mlops('run', path, folder=root, METAFLOW_USER='ada')

@@ -609,7 +609,7 @@ def test_a_person_is_erased_where_they_are_in_quarantine_only(store: Store, mlop
     done = erase(store, 'people', {'who': 'zebedee'})
     assert done.held == {'1': 1} and 'IngestFlow/4' in str(done.remaining)
     assert b'zebedee' not in everything(store) and check(store) == []
-    mlops('data', 'quarantine', 'mend', 1, folder=store.settings.root)
+    mlops('data', 'quarantine', 'repair', 1, folder=store.settings.root)
     again = mlops('data', 'erase', 'people', '--key', 'who=zebedee', folder=store.settings.root)
     assert again.returncode == 1
     assert 'IngestFlow/4' in again.stdout and 'nbs/mend-people-bad-1.ipynb' in again.stdout

@@ -30,7 +30,7 @@ RELEASED = [script.revision for script in ScriptDirectory.from_config(CONFIG).wa
 def begin_at(settings: Settings, revision: str) -> sa.Engine:  # noqa: F811
     "A catalogue as an older release made it."
     Path(settings.store_url, 'files', 'tmp').mkdir(parents=True)
-    engine = make_engine(settings.catalogue_url)
+    engine = make_engine(settings.catalog_url)
     with engine.execution_options(write=True).begin() as connection:
         CONFIG.attributes['connection'] = connection
         command.upgrade(CONFIG, revision)

@@ -233,7 +233,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_written(tmp_path: Path) -> 
     assert 'No space left on device' in done.stderr
     assert 'Free some space' in done.stderr
     store = open_store(replace(settings, store_url=str(tmp_path / 'copy'),
-                               catalogue_url=f'sqlite:///{tmp_path}/copy/catalogue.db'))  # fmt: skip
+                               catalog_url=f'sqlite:///{tmp_path}/copy/catalogue.db'))  # fmt: skip
     assert check(store) == []
     assert len(list(store.files.glob('*/*'))) == 1
 

@@ -94,7 +94,7 @@ def new_project(folder: Path, catalogue: str = '') -> Settings:
     "A project with a model and one gate."
     folder.mkdir(exist_ok=True)
     (folder / 'settings.ini').write_text(
-        f'[store]\ncatalogue = {catalogue}\n[user]\nname = ada\n'
+        f'[store]\ncatalog = {catalogue}\n[user]\nname = ada\n'
         '[gates]\ngood = roc_auc >= 0.7\n[model late]\ndataset = flights\nlabel = late\ngates = good\n'
     )
     return load_settings(folder)

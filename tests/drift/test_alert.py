@@ -1,4 +1,4 @@
-"""Alarms: told once, wherever the settings say, by a real server too, and without a value of the data."""
+"""Alerts: sent once, wherever the settings say, by a real server too, and without a value of the data."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from processes import race
 from small import Run
 
 from mlops_nb.core import SettingsError, StoreError, load_settings
-from mlops_nb.drift import alarms, compare, decide, find_report, report
-from mlops_nb.drift.alarm import tell
+from mlops_nb.drift import alerts, compare, decide, find_report, report
+from mlops_nb.drift.alert import tell
 from mlops_nb.profiles import save_profile
 from mlops_nb.store import Store, open_store
 
@@ -62,7 +62,7 @@ def receiver() -> Iterator[Receiver]:
 def project(root: Path, to: str, more: str = '') -> Store:
     new_project(root)
     path = root / 'settings.ini'
-    path.write_text(f'{path.read_text()}[alarms]\nto = {to}\n{more}')
+    path.write_text(f'{path.read_text()}[alerts]\nto = {to}\n{more}')
     store = open_store(load_settings(root))
     for one in MONTHS:
         save_profile(store, one, dataset='flights', batch=one.metadata['batch'])
@@ -87,7 +87,7 @@ def test_a_new_report_is_told_in_a_file_on_stdout_and_by_a_server(
             ['customer'],
         )
         assert told['command'] == 'mlops-nb review show late 2013-07'
-    assert [one['state'] for one in alarms(store)] == ['sent'] * 3
+    assert [one['state'] for one in alerts(store)] == ['sent'] * 3
 
 
 def test_no_value_of_the_data_is_told_whatever_the_template_asks_for(
@@ -126,12 +126,12 @@ def test_a_server_that_fails_is_asked_again_with_the_same_key(tmp_path: Path, re
     store = project(tmp_path, '')
     kept = arrive(store, 7)
     store = replace(
-        store, settings=replace(store.settings, alarms=replace(store.settings.alarms, to=(receiver.url,)))
+        store, settings=replace(store.settings, alerts=replace(store.settings.alerts, to=(receiver.url,)))
     )
     receiver.answers = [503, 500]
     assert tell(store, kept.id, kept.drift, model='late', case=kept.case, pause=0) == []
     assert len(receiver.got) == 3 and len(set(receiver.keys)) == 1
-    assert [one['state'] for one in alarms(store)] == ['sent']
+    assert [one['state'] for one in alerts(store)] == ['sent']
 
 
 @pytest.mark.parametrize(('answer', 'asked'), [(400, 1), (404, 1), (302, 1), (503, 3), (429, 3)])
@@ -141,23 +141,23 @@ def test_a_server_that_does_not_take_it_is_reported_without_its_secret_and_stops
     store = project(tmp_path, '')
     kept = arrive(store, 7)
     store = replace(
-        store, settings=replace(store.settings, alarms=replace(store.settings.alarms, to=(receiver.url,)))
+        store, settings=replace(store.settings, alerts=replace(store.settings.alerts, to=(receiver.url,)))
     )
     receiver.answers = [answer] * 9
     (wrong,) = tell(store, kept.id, kept.drift, model='late', case=kept.case, pause=0)
     assert f'it answered {answer}' in wrong and 'TOKEN' not in wrong
     assert len(receiver.got) == asked
-    assert 'TOKEN' not in json.dumps(alarms(store), default=str)
+    assert 'TOKEN' not in json.dumps(alerts(store), default=str)
 
 
 def test_what_failed_is_sent_again_by_hand_once(tmp_path: Path, receiver: Receiver, mlops: Run) -> None:
     store = project(tmp_path, receiver.url)
     receiver.answers = [400]
     arrive(store, 7)
-    done = mlops('review', 'alarms', folder=tmp_path)
+    done = mlops('review', 'alerts', folder=tmp_path)
     assert 'failed' in done.stdout and 'it answered 400' in done.stdout, done.stderr
     for _ in range(2):
-        done = mlops('review', 'alarms', '--retry', '--json', folder=tmp_path)
+        done = mlops('review', 'alerts', '--retry', '--json', folder=tmp_path)
         assert [one['state'] for one in json.loads(done.stdout)] == ['sent'], done.stderr
     assert len(receiver.got) == 2
 
@@ -183,10 +183,10 @@ def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     kept = arrive(store, 7)
     place = str(tmp_path / 'told' / 'alarms.jsonl')
     store = replace(
-        store, settings=replace(store.settings, alarms=replace(store.settings.alarms, to=(place,)))
+        store, settings=replace(store.settings, alerts=replace(store.settings.alerts, to=(place,)))
     )
     (wrong,) = tell(store, kept.id, kept.drift, model='late', case=kept.case)
-    assert 'did not take the alarm' in wrong and issubclass(StoreError, Exception)
+    assert 'did not take the alert' in wrong and issubclass(StoreError, Exception)
 
 
 def test_what_lasts_and_is_only_to_be_watched_is_told_once(tmp_path: Path) -> None:
@@ -205,6 +205,18 @@ def test_what_lasts_and_is_only_to_be_watched_is_told_once(tmp_path: Path) -> No
 def test_settings_that_cannot_be_are_named(line: str, tmp_path: Path) -> None:
     new_project(tmp_path)
     path = tmp_path / 'settings.ini'
-    path.write_text(f'{path.read_text()}[alarms]\n{line}\n')
-    with pytest.raises(SettingsError, match=r'\[alarms\]'):
+    path.write_text(f'{path.read_text()}[alerts]\n{line}\n')
+    with pytest.raises(SettingsError, match=r'\[alerts\]'):
         load_settings(tmp_path)
+
+
+def test_the_names_of_before_still_work_with_a_note(tmp_path: Path, mlops: Run) -> None:
+    new_project(tmp_path)
+    path = tmp_path / 'settings.ini'
+    path.write_text(f'{path.read_text()}[alarms]\nto = stdout\n')
+    with pytest.warns(DeprecationWarning, match=r'\[alarms\] is called \[alerts\] now'):
+        assert load_settings(tmp_path).alerts.to == ('stdout',)
+    assert '[alarms] is called [alerts] now' in mlops('doctor', folder=tmp_path).stdout
+    done = mlops('review', 'alarms', folder=tmp_path, MLOPS_NB_ALARMS_TO='alerts.jsonl')
+    assert done.returncode == 0 and 'deprecated' in done.stderr + done.stdout
+    assert 'alarms' not in mlops('review', '--help', folder=tmp_path).stdout
