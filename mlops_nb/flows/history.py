@@ -48,15 +48,19 @@ class FilesBeside(FileCache):  # type: ignore[misc]
         return super()._get_flow_datastore(ds_type, ds_root, flow_name)
 
 # %% ../../nbs/lib/flows/040_history.ipynb #08134c2f
-def _look_into(settings: Settings) -> None:
+def _look_into(settings: Settings) -> bool:  # False: there is no run in it
     "Have Metaflow's client look for runs in this project, also where it has looked into another one before."
     from metaflow import get_metadata, metadata
 
-    roots = str(settings.root), os.environ.get('METAFLOW_DATASTORE_SYSROOT_LOCAL', '')
-    there = [root for root in roots if root and Path(root, '.metaflow').is_dir()]
-    if there and get_metadata().startswith('local'):
+    told = os.environ.get('METAFLOW_DATASTORE_SYSROOT_LOCAL', '')
+    elsewhere = [told] if told and not Path(told, 'settings.ini').is_file() else []  # not another project
+    there = [root for root in (str(settings.root), *elsewhere) if Path(root, '.metaflow').is_dir()]
+    if not get_metadata().startswith('local'):
+        return True
+    if there:
         metadata(f'local@{there[0]}')
         client.filecache = FilesBeside(Path(there[0], '.metaflow'))
+    return bool(there)
 
 
 def all_runs(
@@ -67,7 +71,8 @@ def all_runs(
     from metaflow import Flow, Metaflow
 
     os.environ.setdefault('METAFLOW_USER', settings.user)
-    _look_into(settings)
+    if not _look_into(settings):
+        return []
     namespace(None)
     flows = [Flow(flow)] if flow else list(Metaflow().flows)
     return sorted((run for one in flows for run in one), key=lambda run: run.created_at, reverse=True)
@@ -187,8 +192,9 @@ def past_artifacts(
     "The artifacts that `step.load` finds by hand (an entry point of the group `mlops_nb.runs`)."
     if not run:
         return PastArtifacts(all_runs(settings))
-    _look_into(settings)
     try:
+        if not _look_into(settings):
+            raise MetaflowNotFound(f'no run in {settings.root}')
         return PastArtifacts([Run(run, _namespace_check=False)])
     except MetaflowNotFound:
         known = [one.pathspec for one in all_runs(settings)[:20]]
