@@ -94,7 +94,7 @@ def make_engine(
         )
     except (ImportError, sa.exc.ArgumentError) as e:
         raise SettingsError(
-            f'[store] catalogue cannot be used: {e}; expected sqlite:///FILE or postgresql://USER@HOST/NAME. '
+            f'[store] catalog cannot be used: {e}; expected sqlite:///FILE or postgresql://USER@HOST/NAME. '
             "For PostgreSQL: pip install 'mlops-nb[postgres]'"
         ) from e
     sa.event.listen(engine, 'begin', _begin)

@@ -691,7 +691,7 @@ def test_a_url_of_a_bucket_needs_a_catalogue_elsewhere(tmp_path: Path) -> None:
     from mlops_nb.core import SettingsError, load_settings
 
     (tmp_path / 'settings.ini').write_text('[store]\nurl = s3://bucket\n')
-    with pytest.raises(SettingsError, match='catalogue'):
+    with pytest.raises(SettingsError, match='catalog'):
         load_settings(tmp_path)
 
 
