@@ -32,7 +32,7 @@ if TYPE_CHECKING:
         score_bands as score_bands,
     )
     from mlops_nb.models.evidence import Evidence as Evidence
-    from mlops_nb.models.gates import evaluate as evaluate
+    from mlops_nb.models.gates import evaluate as evaluate, intervals as intervals
     from mlops_nb.models.group_fairness import fairness as fairness
     from mlops_nb.models.performance import (
         by_truth as by_truth,
@@ -62,7 +62,7 @@ __getattr__, __dir__ = face(
     challenge='compare picture score_picture sentences',
     estimation='estimates expected_performance importance_of prediction_profiles score_bands',
     evidence='Evidence',
-    gates='evaluate',
+    gates='evaluate intervals',
     group_fairness='fairness',
     performance=(
         'by_truth calibration_curve calibration_of classification estimated_classification history '

@@ -311,7 +311,7 @@ def test_a_clock_that_goes_back_makes_no_version_older_than_the_one_before(
     local: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = commit(local, 'rows', small(1), batch='a')
-    monkeypatch.setattr('mlops_nb.core.dates.now', lambda: first.created_at - timedelta(hours=5))
+    monkeypatch.setattr('mlops_nb.data.version.now', lambda: first.created_at - timedelta(hours=5))
     second = commit(local, 'rows', small(2), batch='b')
     assert second.created_at == first.created_at
     assert find(local, f'rows@{first.created_at.isoformat()}') == second
