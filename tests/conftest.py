@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -30,6 +31,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
             return nodeid if Path(file).stem in SPREAD else file
 
     return BySharing(config, log) if config.getoption('dist') == 'loadfile' else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    "Importing `mlops_nb.flows` says where all that is started later keeps its runs: not beyond a test."
+    os.environ.pop('METAFLOW_DATASTORE_SYSROOT_LOCAL', None)
 
 
 @pytest.fixture
